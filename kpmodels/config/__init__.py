@@ -1,0 +1,29 @@
+"""The options of an experiment: ``params.yaml`` as pydantic models, which are also the forms of the Prefect UI."""
+
+from kpmodels.config.data import AugmentOptions, DataOptions
+from kpmodels.config.detectors import DETECTOR_OPTIONS, BackboneOptions, DetectorOptions, HeatmapOptions, LocatorOptions
+from kpmodels.config.evaluation import EvaluateOptions, GateOptions
+from kpmodels.config.experiment import Experiment, override, parse_experiment, read_experiment, write_experiment
+from kpmodels.config.losses import ContrastiveOptions, HausdorffOptions, LossOptions
+from kpmodels.config.training import TrainOptions
+
+__all__ = [
+    "DETECTOR_OPTIONS",
+    "AugmentOptions",
+    "BackboneOptions",
+    "ContrastiveOptions",
+    "DataOptions",
+    "DetectorOptions",
+    "EvaluateOptions",
+    "Experiment",
+    "GateOptions",
+    "HausdorffOptions",
+    "HeatmapOptions",
+    "LocatorOptions",
+    "LossOptions",
+    "TrainOptions",
+    "override",
+    "parse_experiment",
+    "read_experiment",
+    "write_experiment",
+]
