@@ -10,7 +10,9 @@ from kpmodels.config.base import Options
 class DataOptions(Options):
     """Which data set a run reads."""
 
-    name: str = Field("shapes", description="Name of the data set, a folder of datasets/.", pattern=r"^[a-z0-9][a-z0-9-]*$")
+    name: str = Field(
+        "shapes", description="Name of the data set, a folder of datasets/.", pattern=r"^[a-z0-9][a-z0-9-]*$"
+    )
     version: str = Field("", description="Version to use, as v3; empty for the newest.", pattern=r"^(v[0-9]+)?$")
 
 
@@ -20,10 +22,14 @@ class AugmentOptions(Options):
     flip: float = Field(0.5, ge=0, le=1, description="Probability of mirroring left to right (swaps the flip pairs).")
     flip_vertical: float = Field(0.0, ge=0, le=1, description="Probability of mirroring top to bottom.")
     rotation: float = Field(30.0, ge=0, le=180, description="Largest rotation to either side, in degrees.")
-    scale: float = Field(0.3, ge=0, lt=1, description="Largest relative change of size: factors from 1-scale to 1+scale.")
+    scale: float = Field(
+        0.3, ge=0, lt=1, description="Largest relative change of size: factors from 1-scale to 1+scale."
+    )
     translation: float = Field(0.1, ge=0, le=0.5, description="Largest shift, as a part of the region's size.")
     brightness: float = Field(0.25, ge=0, le=1, description="Largest relative change of brightness.")
     contrast: float = Field(0.25, ge=0, le=1, description="Largest relative change of contrast.")
-    noise: float = Field(0.0, ge=0, le=50, description="Largest standard deviation of added noise, in grey levels of 255.")
+    noise: float = Field(
+        0.0, ge=0, le=50, description="Largest standard deviation of added noise, in grey levels of 255."
+    )
     blur: float = Field(0.1, ge=0, le=1, description="Probability of a light Gaussian blur.")
     erase: float = Field(0.0, ge=0, le=1, description="Probability of erasing one rectangle (simulated occlusion).")

@@ -13,16 +13,21 @@ class BackboneOptions(Options):
     """The network that turns images into features."""
 
     name: str = Field(
-        "tf_efficientnet_lite0", description="Any timm model with feature maps, or 'unet' for the U-Net of the Hausdorff paper."
+        "tf_efficientnet_lite0",
+        description="Any timm model with feature maps, or 'unet' for the U-Net of the Hausdorff paper.",
     )
-    pretrained: bool = Field(True, description="Start from ImageNet weights. They are never downloaded while a run goes on.")
+    pretrained: bool = Field(
+        True, description="Start from ImageNet weights. They are never downloaded while a run goes on."
+    )
     weights: str = Field(
-        "", description="Local safetensors or .pth file of pretrained weights; empty: the installed package or timm's cache."
+        "",
+        description="Local safetensors or .pth file of pretrained weights; empty: the installed package or timm's cache.",
     )
     out_stride: Literal[1, 2, 4, 8] = Field(4, description="Input pixels per cell of the output map.")
     neck_channels: int = Field(64, ge=8, le=1024, description="Channels of the upsampling neck and of the feature map.")
     neck: Literal["deconv", "upsample"] = Field(
-        "upsample", description="deconv: transposed convolutions (Simple Baselines); upsample: bilinear with skips (U-Net like)."
+        "upsample",
+        description="deconv: transposed convolutions (Simple Baselines); upsample: bilinear with skips (U-Net like).",
     )
 
 
@@ -31,7 +36,9 @@ class HeatmapOptions(Options):
 
     kind: Literal["heatmap"] = Field("heatmap", description="The detector.")
     backbone: BackboneOptions = Field(BackboneOptions(), description="Backbone and neck.")
-    input_size: int = Field(256, ge=64, le=1024, multiple_of=32, description="Side of the square network input, in pixels.")
+    input_size: int = Field(
+        256, ge=64, le=1024, multiple_of=32, description="Side of the square network input, in pixels."
+    )
     region: Literal["auto", "box", "image", "image+box"] = Field(
         "auto",
         description="What a row shows: the instance's box; the whole image; or the whole image first and then, refined, the box "
@@ -52,8 +59,12 @@ class LocatorOptions(Options):
     """Points to find and count: Weighted Hausdorff distance on a full map and a count head (Ribera et al., CVPR 2019)."""
 
     kind: Literal["locator"] = Field("locator", description="The detector.")
-    backbone: BackboneOptions = Field(BackboneOptions(out_stride=2), description="Backbone and neck ('unet' for the paper's own).")
-    input_size: int = Field(256, ge=64, le=1024, multiple_of=32, description="Side of the square network input, in pixels.")
+    backbone: BackboneOptions = Field(
+        BackboneOptions(out_stride=2), description="Backbone and neck ('unet' for the paper's own)."
+    )
+    input_size: int = Field(
+        256, ge=64, le=1024, multiple_of=32, description="Side of the square network input, in pixels."
+    )
     tiling: Literal["auto", "resize", "tile"] = Field(
         "auto",
         description="resize: the image is scaled to the input (the paper); tile: the input slides over the image at tile_scale; "
@@ -69,10 +80,15 @@ class LocatorOptions(Options):
         0.0, ge=0, description="Weight of an added focal loss on Gaussian targets; 0 is the paper's form."
     )
     sigma: float = Field(2.0, gt=0, le=16, description="Standard deviation of those Gaussians, in map cells.")
-    threshold: Literal["otsu", "beta", "fixed"] = Field("otsu", description="How the map is thresholded (beta: beta mixture).")
-    threshold_value: float = Field(0.5, ge=0, le=1, description="The threshold with threshold: fixed, and the least one with all.")
+    threshold: Literal["otsu", "beta", "fixed"] = Field(
+        "otsu", description="How the map is thresholded (beta: beta mixture)."
+    )
+    threshold_value: float = Field(
+        0.5, ge=0, le=1, description="The threshold with threshold: fixed, and the least one with all."
+    )
     points: Literal["mixture", "peaks"] = Field(
-        "mixture", description="mixture: Gaussian mixture of round(count) parts on the mask (the paper); peaks: local maxima."
+        "mixture",
+        description="mixture: Gaussian mixture of round(count) parts on the mask (the paper); peaks: local maxima.",
     )
     count_from: Literal["head", "peaks"] = Field("head", description="How many points: the count head, or all peaks.")
     min_distance: float = Field(3.0, ge=0, description="Peaks nearer than this are one, in input pixels.")

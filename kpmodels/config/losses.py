@@ -12,14 +12,22 @@ class HausdorffOptions(Options):
 
     weight: float = Field(0.0, ge=0, description="Weight of the whole term beside the detector's own loss; 0 is off.")
     false_alarm_weight: float = Field(
-        1.0, ge=0, description="Weight of the first term: activation far from every true point. Raise it against false alarms."
+        1.0,
+        ge=0,
+        description="Weight of the first term: activation far from every true point. Raise it against false alarms.",
     )
     miss_weight: float = Field(
-        1.0, ge=0, description="Weight of the second term: true points without activation near them. Raise it against misses."
+        1.0,
+        ge=0,
+        description="Weight of the second term: true points without activation near them. Raise it against misses.",
     )
-    alpha: float = Field(-1.0, lt=0, ge=-16, description="Exponent of the generalized mean: towards -16 nearer to the minimum.")
+    alpha: float = Field(
+        -1.0, lt=0, ge=-16, description="Exponent of the generalized mean: towards -16 nearer to the minimum."
+    )
     empty_penalty: float = Field(
-        1.0, ge=0, description="Penalty of an image without points: its mean activation times the map's diagonal times this."
+        1.0,
+        ge=0,
+        description="Penalty of an image without points: its mean activation times the map's diagonal times this.",
     )
 
 
@@ -37,7 +45,9 @@ class ContrastiveOptions(Options):
         48.0, ge=0, description="Other keypoints of the image nearer than this (input pixels) are not pushed apart."
     )
     clutter_regularizer: float = Field(0.1, ge=0, description="Weight of the similarity of clutter to the prototypes.")
-    inference: bool = Field(False, description="Add the feature-to-prototype similarity map to the heatmap when decoding.")
+    inference: bool = Field(
+        False, description="Add the feature-to-prototype similarity map to the heatmap when decoding."
+    )
     inference_weight: float = Field(0.5, ge=0, le=1, description="Part of the similarity map in that sum.")
 
 

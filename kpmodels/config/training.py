@@ -19,8 +19,12 @@ class TrainOptions(Options):
     learning_rate: float = Field(1e-3, gt=0, le=10, description="Peak learning rate.")
     backbone_rate: float = Field(1.0, gt=0, le=1, description="Factor on the learning rate of pretrained layers.")
     weight_decay: float = Field(1e-4, ge=0, le=1, description="Weight decay (not on norms and biases).")
-    schedule: Literal["cosine", "step", "constant"] = Field("cosine", description="Course of the learning rate after warm-up.")
-    milestones: tuple[float, ...] = Field((0.7, 0.9), description="Where schedule: step divides by 10, as parts of the run.")
+    schedule: Literal["cosine", "step", "constant"] = Field(
+        "cosine", description="Course of the learning rate after warm-up."
+    )
+    milestones: tuple[float, ...] = Field(
+        (0.7, 0.9), description="Where schedule: step divides by 10, as parts of the run."
+    )
     warmup: float = Field(0.03, ge=0, lt=1, description="Part of the run in which the learning rate rises.")
     clip: float = Field(10.0, ge=0, description="Largest norm of the gradient; 0 is off.")
     ema: float = Field(0.99, ge=0, lt=1, description="Decay of the averaged weights that are kept; 0 is off.")
@@ -30,9 +34,13 @@ class TrainOptions(Options):
     sync_batchnorm: bool = Field(True, description="Normalize over the batches of all workers.")
     validate_every: int = Field(5, ge=1, description="Epochs between validations.")
     patience: int = Field(0, ge=0, description="Stop when so many validations brought nothing better; 0 is off.")
-    max_minutes: float = Field(0.0, ge=0, description="Stop after this time; 0 is off. A run stopped so is not reproducible.")
+    max_minutes: float = Field(
+        0.0, ge=0, description="Stop after this time; 0 is off. A run stopped so is not reproducible."
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of everything random.")
     workers: int = Field(1, ge=0, le=4096, description="Ray Train workers; 0 trains in this process, without Ray.")
-    threads: int = Field(0, ge=0, le=1024, description="Torch threads per worker; 0: the processors shared among the workers.")
+    threads: int = Field(
+        0, ge=0, le=1024, description="Torch threads per worker; 0: the processors shared among the workers."
+    )
     loader_processes: int = Field(0, ge=0, le=256, description="Extra processes per worker that load images.")
     gpu: bool = Field(False, description="One GPU per worker.")
