@@ -1,0 +1,125 @@
+"""The commands that need no flow. Heavy libraries are imported inside the commands only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kpmodels.cli_data import data_app
+
+app = typer.Typer(
+    name="kpmodels",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train, measure and use keypoint detectors on this machine.",
+)
+app.add_typer(data_app, name="data")
+
+Params = Annotated[Path, typer.Option("--params", help="The experiment, a YAML file.")]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="name, name@vN, name#champion, or a model folder.")]
+
+
+@app.command(epilog="Example: python -m kpmodels train --data datasets/shapes --out models/shapes-heatmap")
+def train(
+    data: Annotated[Path, typer.Option(help="Folder of the data set.", exists=True, file_okay=False)],
+    out: Annotated[Path, typer.Option(help="Folder of the model to write.")],
+    params: Params = Path("params.yaml"),
+    storage: Annotated[
+        Path, typer.Option(envvar="KP_RUN_STORAGE", help="Where checkpoints of running trainings are kept.")
+    ] = Path(".runs/train"),
+    force: Annotated[bool, typer.Option(envvar="KP_FORCE", help="Train anew although the same run is finished.")] = False,
+    address: Annotated[str, typer.Option(envvar="KP_RAY_ADDRESS", help="Ray cluster; empty: this machine.")] = "",
+) -> None:
+    """Train one experiment: the train stage of dvc.yaml. Killed and started again, it goes on."""
+    from kpmodels.config import read_experiment
+    from kpmodels.training.launch import train as run_training
+
+    experiment = read_experiment(params)
+    summary = run_training(
+        experiment, data.resolve(), out.resolve(), storage.resolve(), address=address or None, force=force
+    )
+    print(f"trained {experiment.name}: " + ", ".join(f"{key} {value}" for key, value in summary.items()))
+
+
+@app.command(epilog="Example: python -m kpmodels evaluate models/shapes-heatmap --data datasets/shapes --out results")
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Folder of the model.", exists=True, file_okay=False)],
+    data: Annotated[Path, typer.Option(help="Folder of the data set.", exists=True, file_okay=False)],
+    out: Annotated[Path, typer.Option(help="Folder of the results to write.")],
+    params: Params = Path("params.yaml"),
+    metrics: Annotated[Path | None, typer.Option(help="Also write the metrics here, as JSON.")] = None,
+) -> None:
+    """Measure a model on a data set: the evaluate stage of dvc.yaml."""
+    import json
+
+    from kpmodels.config import read_experiment
+    from kpmodels.evaluation.run import evaluate as run_evaluation
+    from kpmodels.tables import print_metrics
+
+    values = run_evaluation(model, data, read_experiment(params).evaluate, out)
+    if metrics is not None:
+        metrics.parent.mkdir(parents=True, exist_ok=True)
+        metrics.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
+    print_metrics({str(model): values})
+
+
+@app.command(epilog="Example: python -m kpmodels report results/new --champion results/old --model models/m --data datasets/d")
+def report(
+    results: Annotated[Path, typer.Argument(help="Folder that evaluate wrote.", exists=True, file_okay=False)],
+    model: Annotated[Path, typer.Option(help="Folder of the model.", exists=True, file_okay=False)],
+    data: Annotated[Path, typer.Option(help="Folder of the data set.", exists=True, file_okay=False)],
+    out: Annotated[Path, typer.Option(help="The HTML page to write.")],
+    champion: Annotated[Path | None, typer.Option(help="Results of the champion on the same data.")] = None,
+    title: Annotated[str, typer.Option(help="Heading of the page.")] = "",
+    champion_title: Annotated[str, typer.Option(help="What the champion is called on the page.")] = "champion",
+    verdict: Annotated[Path | None, typer.Option(help="Also write the comparison here, as JSON.")] = None,
+) -> None:
+    """One HTML page about a model, beside the champion if there is one."""
+    from kpmodels.evaluation.report import write_comparison
+
+    write_comparison(
+        new=results, champion=champion, model=model, data=data, out=out, title=title, champion_title=champion_title,
+        verdict=verdict,
+    )
+    print(f"report: {out.resolve()}")
+
+
+@app.command(epilog="Example: kp predict openfield-heatmap#champion frame.png --out predictions")
+def predict(
+    model: Model,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Images, or folders of images.")],
+    out: Annotated[Path, typer.Option(help="Folder for the drawings and predictions.json.")] = Path("predictions"),
+    boxes: Annotated[Path | None, typer.Option(help="COCO JSON whose boxes the detector looks into.")] = None,
+    threshold: Annotated[float, typer.Option(help="Draw and write what scores at least this.", min=0, max=1)] = 0.0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1; empty: a GPU if there is one.")] = "",
+) -> None:
+    """Draw what a model finds in images, and write it as COCO-style JSON."""
+    from kpmodels.predictions import predict_files
+
+    written = predict_files(model, images, out, boxes=boxes, threshold=threshold, device=device or None)
+    print(f"{written.images} images, {written.instances} instances: {written.json}")
+
+
+@app.command(epilog="Example: kp export openfield-heatmap@v3 --out openfield.onnx")
+def export(
+    model: Model,
+    out: Annotated[Path, typer.Option(help="The ONNX file to write.")] = Path("model.onnx"),
+) -> None:
+    """Write ONNX, and check that onnxruntime gives the same output."""
+    from kpmodels.export import export as run_export
+
+    done = run_export(model, out)
+    print(f"{out}: largest difference to PyTorch {done.max_difference:.2g}")
+
+
+@app.command()
+def options(
+    detector: Annotated[str, typer.Option(help="Show the options of this detector.")] = "heatmap",
+) -> None:
+    """Every option of params.yaml: its default, its range, and what it does."""
+    from kpmodels.options_page import print_options
+
+    print_options(detector)
