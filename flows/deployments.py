@@ -1,0 +1,43 @@
+"""The deployments that the Prefect UI offers, and the process that runs them on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows.environment import prepare_environment
+from flows.repository import find_repository
+
+
+def serve_all() -> None:
+    """Register every deployment with the server and run what it schedules, until stopped."""
+    prepare_environment(find_repository(Path.cwd()))
+
+    from prefect import serve
+
+    from flows.ingest import ingest
+    from flows.promote import promote
+    from flows.retrain import retrain
+
+    serve(
+        retrain.to_deployment(
+            "retrain",
+            description="Data version -> training -> evaluation -> registered version -> champion, if it is better.",
+            tags=["training"],
+        ),
+        ingest.to_deployment(
+            "ingest",
+            description="A folder, archive or URL of images and labels becomes a new data version.",
+            tags=["data"],
+        ),
+        promote.to_deployment(
+            "promote",
+            description="Make a registered version the champion, or go back to the champion before.",
+            tags=["registry"],
+        ),
+        limit=2,
+        print_starting_message=False,
+    )
+
+
+if __name__ == "__main__":
+    serve_all()
