@@ -1,0 +1,123 @@
+"""Backbone and neck as one module: from a normalised image to one feature map of the wanted stride."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from kpmodels.backbones.timm_bridge import TimmBackbone
+from kpmodels.backbones.unet import UNet
+from kpmodels.config import BackboneOptions
+from kpmodels.errors import UserError
+from kpmodels.necks.deconv import DeconvNeck
+from kpmodels.necks.upsample import UpsampleNeck
+
+GREY = (127.5, 127.5, 127.5)
+
+
+class Features(NamedTuple):
+    """``map``: ``[B, C, H, W]`` at the trunk's stride; ``bottleneck``: the backbone's coarsest map."""
+
+    map: Tensor
+    bottleneck: Tensor
+
+
+class Trunk(nn.Module):
+    """What a detector's heads stand on.
+
+    Attributes:
+        out_channels, out_stride: Of the feature map.
+        bottleneck_channels, bottleneck_stride: Of the coarsest map.
+        mean, std: Of the input, RGB in grey levels of 255.
+    """
+
+    out_channels: int
+    out_stride: int
+    bottleneck_channels: int
+    bottleneck_stride: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """The parameters that start from ImageNet weights; none where the network starts from random ones."""
+        return []
+
+
+class UNetTrunk(Trunk):
+    """The U-Net of the Hausdorff paper; it takes grey levels to [-1, 1] and starts from random weights."""
+
+    def __init__(self, options: BackboneOptions, input_size: int) -> None:
+        super().__init__()
+        self.net = UNet(input_size, options.out_stride)
+        self.out_channels, self.out_stride = self.net.out_channels, options.out_stride
+        self.bottleneck_channels = self.net.bottleneck_channels
+        self.bottleneck_stride = 2**self.net.depth
+        self.mean = self.std = GREY
+
+    def forward(self, images_B3HW: Tensor) -> Features:
+        return Features(*self.net(images_B3HW))
+
+
+class TimmTrunk(Trunk):
+    """A timm backbone and a neck."""
+
+    def __init__(self, options: BackboneOptions, input_size: int) -> None:
+        super().__init__()
+        self.backbone = TimmBackbone(options, input_size, finest=options.out_stride)
+        self.is_pretrained = options.pretrained
+        channels, strides = self.backbone.channels, self.backbone.strides
+        neck = DeconvNeck if options.neck == "deconv" else UpsampleNeck
+        self.neck = neck(channels, strides, options.out_stride, options.neck_channels)
+        self.out_channels, self.out_stride = self.neck.out_channels, options.out_stride
+        self.bottleneck_channels, self.bottleneck_stride = channels[-1], strides[-1]
+        self.mean, self.std = self.backbone.mean, self.backbone.std
+
+    def forward(self, images_B3HW: Tensor) -> Features:
+        maps = self.backbone(images_B3HW)
+        return Features(self.neck(maps), maps[-1])
+
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        return list(self.backbone.parameters()) if self.is_pretrained else []
+
+
+def build_trunk(options: BackboneOptions, input_size: int) -> Trunk:
+    """The trunk that the options describe, for square inputs of ``input_size`` pixels.
+
+    Raises:
+        UserError: no such model, weights that are not there or do not fit, or a network that cannot give this stride.
+    """
+    if options.name == "unet":
+        trunk: Trunk = UNetTrunk(options, input_size)
+    else:
+        trunk = TimmTrunk(options, input_size)
+    _freeze_unused(trunk, options, input_size)
+    return trunk
+
+
+def _freeze_unused(trunk: Trunk, options: BackboneOptions, input_size: int) -> None:
+    """Freeze the parameters that no output depends on: some timm models carry heads, and DDP waits for each gradient.
+
+    Runs one image through the network, which also shows that input and stride fit it.
+    """
+    trunk.eval()
+    try:
+        features = trunk(torch.zeros(1, 3, input_size, input_size))
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"detector.backbone: {options.name} cannot take {input_size}x{input_size} pixels: {str(error).splitlines()[0]}",
+            "choose another detector.input_size (a multiple of 32 suits most) or another backbone",
+        ) from error
+    side = input_size // options.out_stride
+    if features.map.shape[-2:] != (side, side):
+        raise UserError(
+            f"detector.backbone: {options.name} gives a map of {tuple(features.map.shape[-2:])} cells for out_stride "
+            f"{options.out_stride} at {input_size} pixels, not of {side}x{side}",
+            "choose an input_size that its strides divide, or a larger out_stride",
+        )
+    parameters = [p for p in trunk.parameters() if p.requires_grad]
+    grads = torch.autograd.grad(features.map.sum() + features.bottleneck.sum(), parameters, allow_unused=True)
+    for parameter, grad in zip(parameters, grads, strict=True):
+        parameter.requires_grad_(grad is not None)
+    trunk.train()
