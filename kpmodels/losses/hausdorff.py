@@ -1,0 +1,156 @@
+"""The weighted Hausdorff distance between a probability map and a set of points.
+
+Written from equations 5 and 6 of Ribera, Gueera, Chen and Delp, "Locating Objects Without Bounding Boxes", CVPR 2019.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from kpmodels.distributed import world_mean
+from kpmodels.losses.hausdorff_kernel import nearest_and_means
+
+MaxDistance = Literal["scaled", "map"]
+
+
+def weighted_hausdorff(
+    probabilities_BHW: Tensor,
+    points_BN2: Tensor,
+    present_BN: Tensor,
+    *,
+    alpha: float = -1.0,
+    false_alarm_weight: float = 1.0,
+    miss_weight: float = 1.0,
+    empty_penalty: float = 1.0,
+    scale_B2: Tensor | None = None,
+    max_distance: MaxDistance = "scaled",
+    counted_B: Tensor | None = None,
+    eps: float = 1e-6,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss of a batch of maps, each with its own number of points, and its two terms.
+
+    The false alarm term is the mean distance from activation to the nearest point. The miss term is the mean over the
+    points of how far activation is from them. A map without points has no distances: its false alarm term is the mean
+    activation times the map's diagonal times ``empty_penalty``, so that it is pushed towards zero everywhere.
+
+    Args:
+        probabilities_BHW: In [0, 1], any floating type; computed in float32 (float64 for float64), under autocast too.
+        points_BN2: (x, y) in map cells; they may lie outside the map.
+        present_BN: bool, False in padding rows.
+        alpha: Exponent of the generalized mean, below 0; towards minus infinity it becomes the minimum.
+        false_alarm_weight, miss_weight: Weights of the two terms in the total.
+        empty_penalty: See above.
+        scale_B2: (x, y) original pixels per map cell; distances are then in original pixels.
+        max_distance: ``scaled``: the diagonal in the same unit as the distances (the paper). ``map``: in map cells,
+            whatever the scale (the original code).
+        counted_B: bool; maps that are False do not count at all (nothing is known of them). None: all count.
+        eps: Added to the denominator of the first term and to each element of the generalized mean.
+
+    Returns:
+        total, false alarm term and miss term: means over the maps (of all processes) in units of distance;
+        total = false_alarm_weight * false alarm term + miss_weight * miss term.
+    """
+    H, W = probabilities_BHW.shape[-2:]
+    false_alarm_B, miss_B = hausdorff_terms(
+        probabilities_BHW, points_BN2, present_BN, alpha=alpha, scale_B2=scale_B2, max_distance=max_distance, eps=eps
+    )
+    diagonal_B = _diagonal(H, W, len(probabilities_BHW), None if max_distance == "map" else scale_B2, false_alarm_B)
+    activation_B = probabilities_BHW.to(false_alarm_B.dtype).mean((-2, -1))
+    empty_B = ~present_BN.any(1) if present_BN.shape[1] else torch.ones_like(false_alarm_B, dtype=torch.bool)
+    false_alarm_B = false_alarm_B + torch.where(empty_B, empty_penalty * activation_B * diagonal_B, 0)
+    if counted_B is None:
+        false_alarm, miss = false_alarm_B.mean(), miss_B.mean()
+    else:
+        counted = counted_B.to(miss_B.dtype)
+        false_alarm, miss = world_mean(
+            torch.stack([(false_alarm_B * counted).sum(), (miss_B * counted).sum()]), counted.sum()
+        )
+    return false_alarm_weight * false_alarm + miss_weight * miss, false_alarm, miss
+
+
+def hausdorff_of_heatmaps(
+    probabilities_BKHW: Tensor, keypoints_BNK3: Tensor, ignore_empty: bool = True, **options: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss of heatmaps with one map per keypoint class; each map has the points of its class.
+
+    Args:
+        probabilities_BKHW: In [0, 1].
+        keypoints_BNK3: x, y in map cells, then visibility; keypoints with visibility 0 are no points.
+        ignore_empty: Maps without a point do not count, since the keypoint may be there without a label; else they
+            are penalized as empty.
+        options: Of :func:`weighted_hausdorff`.
+    """
+    keypoints = keypoints_BNK3.transpose(1, 2).flatten(0, 1)
+    present = keypoints[..., 2] > 0
+    counted = present.any(1) if ignore_empty else None
+    return weighted_hausdorff(
+        probabilities_BKHW.flatten(0, 1), keypoints[..., :2], present, counted_B=counted, **options
+    )
+
+
+def hausdorff_terms(
+    probabilities_BHW: Tensor,
+    points_BN2: Tensor,
+    present_BN: Tensor,
+    *,
+    alpha: float = -1.0,
+    scale_B2: Tensor | None = None,
+    max_distance: MaxDistance = "scaled",
+    eps: float = 1e-6,
+) -> tuple[Tensor, Tensor]:
+    """The false alarm and the miss term of each map, ``[B]`` each, 0 for maps without points; see above."""
+    if alpha >= 0:
+        raise ValueError(f"the generalized mean needs an exponent below 0, not {alpha}")
+    B, H, W = probabilities_BHW.shape
+    probabilities = probabilities_BHW if probabilities_BHW.dtype == torch.float64 else probabilities_BHW.float()
+    scale = probabilities.new_ones((B, 2)) if scale_B2 is None else scale_B2.to(probabilities)
+    furthest = _diagonal(H, W, B, None if max_distance == "map" else scale, probabilities)
+    with torch.autocast(probabilities.device.type, enabled=False):
+        false_alarm, miss = _HausdorffTerms.apply(
+            probabilities.contiguous(), points_BN2.detach(), present_BN.bool(), scale, furthest, float(alpha), eps
+        )
+    return false_alarm, miss
+
+
+def _diagonal(H: int, W: int, B: int, scale_B2: Tensor | None, like: Tensor) -> Tensor:
+    """The diagonal of each map, in map cells or scaled."""
+    size = like.new_tensor([W, H]).expand(B, 2)
+    return torch.linalg.vector_norm(size if scale_B2 is None else size * scale_B2.to(like), dim=1)
+
+
+class _HausdorffTerms(torch.autograd.Function):
+    """Computes value and gradient together, piece by piece; keeps two maps per map and nothing per pair."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        probabilities_BHW: Tensor,
+        points_BN2: Tensor,
+        present_BN: Tensor,
+        scale_B2: Tensor,
+        furthest_B: Tensor,
+        alpha: float,
+        eps: float,
+    ) -> tuple[Tensor, Tensor]:
+        nearest_BHW, miss_B, slope_BHW = nearest_and_means(
+            probabilities_BHW, points_BN2, present_BN, scale_B2, furthest_B, alpha, eps, ctx.needs_input_grad[0]
+        )
+        mass_B = probabilities_BHW.sum((1, 2)) + eps
+        false_alarm_B = torch.linalg.vecdot(probabilities_BHW.flatten(1), nearest_BHW.flatten(1)) / mass_B
+        if slope_BHW is not None:
+            ctx.save_for_backward(nearest_BHW, slope_BHW, false_alarm_B, mass_B)
+        return false_alarm_B, miss_B
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_false_alarm_B: Tensor, grad_miss_B: Tensor) -> tuple[Tensor | None, ...]:
+        nearest_BHW, slope_BHW, false_alarm_B, mass_B = ctx.saved_tensors
+        per_distance = (grad_false_alarm_B / mass_B)[:, None, None]
+        gradient = slope_BHW * grad_miss_B[:, None, None]
+        gradient.addcmul_(nearest_BHW, per_distance)
+        gradient.sub_(per_distance * false_alarm_B[:, None, None])
+        return gradient, None, None, None, None, None, None
