@@ -1,0 +1,193 @@
+"""What a reader makes of a drop: images with where their bytes are, their labels, and what the labels mean."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kpmodels.config.ingest import IngestOptions
+from kpmodels.data.problems import Problems
+from kpmodels.errors import UserError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".jp2", ".pgm", ".ppm"})
+
+
+@dataclass(slots=True)
+class Label:
+    """One instance as the source has it.
+
+    Attributes:
+        keypoints_K3: float32, x, y, visibility 0/1/2; [0, 3] for boxes.
+        label: Index into the drop's categories.
+        box: x1, y1, x2, y2, or None where the source has none.
+        area: Square pixels, or None.
+        crowd: A region of many instances.
+        id: The source's id, or "".
+    """
+
+    keypoints_K3: NDArray[np.float32]
+    label: int = 0
+    box: tuple[float, float, float, float] | None = None
+    area: float | None = None
+    crowd: bool = False
+    id: str = ""
+
+
+@dataclass(slots=True)
+class DropImage:
+    """One image as the source has it.
+
+    Attributes:
+        name: As the source names it; goes into the store as ``file_name``.
+        path: The file, or None where ``load`` makes the bytes (frames inside a video).
+        labels: Its instances; empty for an image without objects.
+        id: The source's id, or "".
+        folder: The folder or video it comes from: its group, where grouping by folder is asked for.
+        size: (width, height) that the source claims, or None. Labels are read in it, so the image must agree.
+        load: Gives the encoded bytes.
+    """
+
+    name: str
+    path: Path | None
+    labels: list[Label] = field(default_factory=list)
+    id: str = ""
+    folder: str = ""
+    size: tuple[int, int] | None = None
+    load: Callable[[], bytes] | None = None
+
+    def read(self) -> bytes:
+        if self.load is not None:
+            return self.load()
+        assert self.path is not None
+        with open(self.path, "rb") as file:
+            return file.read()
+
+
+@dataclass
+class Drop:
+    """A drop, read; images are not opened yet.
+
+    Attributes:
+        format: Which reader read it.
+        images: In a stable order.
+        categories: Names; labels index into them.
+        keypoints: Names, the same for all categories; () for boxes.
+        limbs, flip_pairs: Index pairs from 0; ``flip_pairs`` is None where the source does not speak of them.
+        sigmas: OKS constants or None; ``sigmas_assumed`` where the source says that nobody measured them.
+        problems: What cannot be taken in.
+        notes: What the user should know.
+        source, licence: In the source's own words.
+    """
+
+    format: str
+    images: list[DropImage] = field(default_factory=list)
+    categories: tuple[str, ...] = ()
+    keypoints: tuple[str, ...] = ()
+    limbs: tuple[tuple[int, int], ...] = ()
+    flip_pairs: tuple[tuple[int, int], ...] | None = None
+    sigmas: tuple[float, ...] | None = None
+    sigmas_assumed: bool = False
+    problems: Problems = field(default_factory=Problems)
+    notes: list[str] = field(default_factory=list)
+    source: str = ""
+    licence: str = ""
+
+
+class Files:
+    """The image files of a folder, found by the names that labels give them; nothing outside the folder is."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.paths = sorted(walk_files(root, IMAGE_SUFFIXES))
+        self._by_name: dict[str, list[Path]] = {}
+        for path in self.paths:
+            self._by_name.setdefault(path.name, []).append(path)
+
+    def find(self, name: str, near: Iterable[Path] = ()) -> Path | None:
+        """The file that a label means by ``name``: relative to a folder in ``near``, to the root or its ``images``,
+        or the only one of that base name anywhere. None where there is none, or more than one.
+
+        Raises:
+            ValueError: When the name climbs out of the folder.
+        """
+        if climbs_out(name):
+            raise ValueError(f"the path {name!r} climbs out of the folder")
+        relative = PurePosixPath(name.replace("\\", "/"))
+        for base in (*near, self.root, self.root / "images"):
+            path = base / relative
+            if path.is_file() and _inside(path, self.root):
+                return path
+        same = self._by_name.get(relative.name, [])
+        return same[0] if len(same) == 1 else None
+
+    def name_of(self, path: Path) -> str:
+        """The path within the folder, with slashes; without a leading ``images/``."""
+        name = path.relative_to(self.root).as_posix()
+        return name.removeprefix("images/")
+
+
+def climbs_out(name: str) -> bool:
+    """Whether a relative path from a file leaves its folder: absolute, with a drive, or with '..' in it."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return path.is_absolute() or ".." in path.parts or (len(name) > 1 and name[1] == ":") or "\x00" in name
+
+
+def _inside(path: Path, root: Path) -> bool:
+    return path.resolve().is_relative_to(root.resolve())
+
+
+def walk_files(root: Path, suffixes: frozenset[str]) -> Iterable[Path]:
+    """The files below ``root`` with one of the suffixes (lower case); hidden ones and links that lead out are left out."""
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        for name in sorted(names):
+            path = Path(folder) / name
+            if path.suffix.lower() in suffixes and not name.startswith("."):
+                if path.is_symlink() and not _inside(path, root):
+                    continue
+                yield path
+
+
+def locate(files: Files, drop: Drop, name: str, id: str, near: Iterable[Path], labels_file: str) -> Path | None:
+    """``files.find`` that adds a problem to the drop where the image is missing or its path climbs out."""
+    try:
+        path = files.find(name, near)
+    except ValueError as error:
+        drop.problems.add(
+            "path out of the folder", name, id, f"{error} (in {labels_file})", "give paths inside the drop"
+        )
+        return None
+    if path is None:
+        remedy = "add the image, or take its labels out"
+        drop.problems.add(
+            "missing image", name, id, f"{labels_file} has labels for it, but there is no such file", remedy
+        )
+    return path
+
+
+def unlisted_images(files: Files, drop: Drop, options: IngestOptions, labels_file: str) -> None:
+    """Deal with the images of the folder that the labels do not mention, as ``options.unlabelled`` says."""
+    known = {image.path for image in drop.images}
+    known_names = {problem.file for problem in drop.problems.found}
+    for path in files.paths:
+        if path in known or files.name_of(path) in known_names:
+            continue
+        name = files.name_of(path)
+        if options.unlabelled == "empty":
+            drop.images.append(DropImage(name, path, folder=path.parent.name))
+        else:
+            remedy = "list it without points, remove it, or take all such images as empty with --set unlabelled=empty"
+            drop.problems.add("unlabelled image", name, "", f"{labels_file} does not mention it", remedy)
+
+
+def need_names(where: str, count: int) -> UserError:
+    """The question that is asked when a source has keypoints but no names for them."""
+    return UserError(
+        f"{where}: {count} keypoints per instance, but the source does not name them",
+        f"name all {count} in their order with --set keypoints=NAME,NAME,...",
+    )
