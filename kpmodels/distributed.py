@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor
 from torch import distributed as dist
+
+_share: ContextVar[float] = ContextVar("share", default=1.0)
+
+
+@contextmanager
+def row_share(share: float) -> Iterator[None]:
+    """Tell :func:`world_mean` the factor that the training loop will put on this process's loss.
+
+    The loop weights the loss of each process by its rows over the mean rows per process, so that plain means over rows
+    are right when a last batch does not divide evenly. Sums over the world's count need no such factor.
+    """
+    token = _share.set(share)
+    try:
+        yield
+    finally:
+        _share.reset(token)
 
 
 def is_distributed() -> bool:
@@ -24,13 +44,15 @@ def world_mean(total: Tensor, count: Tensor | float) -> Tensor:
     something else than one with the whole batch. With ``count`` summed over P processes to C the result is
     ``total * P / max(C, 1)``; averaged over the processes it is ``sum(totals) / max(C, 1)``.
 
+    (Inside :func:`row_share` the factor of the training loop is taken off, which comes to the same.)
+
     Every process must call this equally often. The gradient flows through ``total`` only. ``total`` and ``count``
     may have any broadcastable shapes.
     """
     counts = torch.as_tensor(count, dtype=torch.float32, device=total.device).detach().clone()
     if is_distributed():
         dist.all_reduce(counts)
-    return total * world_size() / counts.clamp(min=1).to(total.dtype)
+    return total * (world_size() / _share.get()) / counts.clamp(min=1).to(total.dtype)
 
 
 def all_gather_rows(rows: Tensor) -> Tensor:
