@@ -1,0 +1,73 @@
+"""What every detector is: a network from images to maps, its losses, and the way from maps to instances."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from kpmodels.config import HeatmapOptions, LocatorOptions, LossOptions
+from kpmodels.structures import Batch, DatasetInfo, Instances
+
+
+class Normalize(nn.Module):
+    """``(images - mean) / std`` with RGB constants in grey levels of 255, kept with the weights."""
+
+    mean_131: Tensor
+    std_131: Tensor
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean_131", torch.tensor(mean).view(-1, 1, 1))
+        self.register_buffer("std_131", torch.tensor(std).view(-1, 1, 1))
+
+    def forward(self, images_B3HW: Tensor) -> Tensor:
+        return (images_B3HW.to(self.mean_131.dtype) - self.mean_131) / self.std_131
+
+
+class Detector(nn.Module):
+    """The base of all systems. Training calls ``forward`` and ``loss``; prediction calls ``infer`` and ``decode``.
+
+    Attributes:
+        kind: Its name in ``detector.kind``.
+        options: Its options, with every ``auto`` resolved; saved with the model.
+        info: The data set that it was built for.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, options: HeatmapOptions | LocatorOptions, losses: LossOptions, info: DatasetInfo) -> None:
+        super().__init__()
+        self.options: Any = options
+        self.losses = losses
+        self.info = info
+
+    def forward(self, images_B3HW: Tensor) -> dict[str, Tensor]:
+        """Maps by name, from RGB images in 0..255 (uint8 or floating)."""
+        raise NotImplementedError
+
+    def loss(self, outputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Named scalar terms, already weighted: their sum is the loss. Targets are made here, on the device."""
+        raise NotImplementedError
+
+    def infer(self, images_B3HW: Tensor) -> dict[str, Tensor]:
+        """The outputs that ``decode`` wants; ``forward``, and what a detector adds for prediction (flip test)."""
+        return self(images_B3HW)
+
+    def decode(self, outputs: dict[str, Tensor], batch: Batch) -> list[Instances]:
+        """What each row holds, in pixels of the original image (through ``batch.to_original_B23``)."""
+        raise NotImplementedError
+
+    def row_plan(self, training: bool) -> dict[str, Any]:
+        """The fields of ``kpmodels.data.rows.RowPlan``: what a row of this detector shows."""
+        raise NotImplementedError
+
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """The parameters that start from ImageNet weights (they train with ``train.backbone_rate``)."""
+        return []
+
+
+def to_original(xy_BN2: Tensor, to_original_B23: Tensor) -> Tensor:
+    """Points ``[B, N, 2]`` of the network's input in pixels of the original images."""
+    return xy_BN2 @ to_original_B23[:, :, :2].transpose(1, 2) + to_original_B23[:, None, :, 2]
