@@ -26,7 +26,7 @@ def store(write_store: Callable) -> DatasetStore:
 
 
 def test_gives_the_bytes_of_the_store_without_a_copy(store: DatasetStore, tmp_path: Path) -> None:
-    images = open_images(store: DatasetStore, tmp_path / "c")
+    images = open_images(store, tmp_path / "c")
     assert isinstance(images, MappedImages)
     for one in reversed(store.image_ids):
         assert isinstance(images.read(one), memoryview)
@@ -48,7 +48,7 @@ def test_is_made_once(store: DatasetStore, tmp_path: Path, monkeypatch: pytest.M
     made: list[Path] = []
     write = cache._write_copy
     monkeypatch.setattr(cache, "_write_copy", lambda file, path: (made.append(path), write(file, path))[1])
-    threads = [threading.Thread(target=open_images, args=(store: DatasetStore, tmp_path / "c")) for _ in range(4)]
+    threads = [threading.Thread(target=open_images, args=(store, tmp_path / "c")) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -58,10 +58,10 @@ def test_is_made_once(store: DatasetStore, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_damaged_copy_is_made_again(store: DatasetStore, tmp_path: Path) -> None:
-    open_images(store: DatasetStore, tmp_path / "c")
+    open_images(store, tmp_path / "c")
     victim = sorted((tmp_path / "c").glob("*.arrow"))[0]
     victim.write_bytes(victim.read_bytes()[:100])
-    images = open_images(store: DatasetStore, tmp_path / "c")
+    images = open_images(store, tmp_path / "c")
     assert all(bytes(images.read(one)) == store.read_bytes(one) for one in store.image_ids)
 
 
@@ -69,7 +69,7 @@ def test_a_full_disk_is_told_and_survived(store: DatasetStore, tmp_path: Path, m
     usage = type("Usage", (), {"free": 10})()
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: usage)
     with pytest.warns(UserWarning, match="KP_CACHE"):
-        images = open_images(store: DatasetStore, tmp_path / "c")
+        images = open_images(store, tmp_path / "c")
     assert isinstance(images, ParquetImages)
     for copy in (images, pickle.loads(pickle.dumps(images))):
         assert all(bytes(copy.read(one)) == store.read_bytes(one) for one in store.image_ids)
@@ -80,7 +80,7 @@ def test_a_full_disk_is_told_and_survived(store: DatasetStore, tmp_path: Path, m
 def test_a_folder_that_cannot_be_made_is_told_and_survived(store: DatasetStore, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.warns(UserWarning, match="no image cache"):
-        images = open_images(store: DatasetStore, tmp_path / "file")
+        images = open_images(store, tmp_path / "file")
     assert images.read(store.image_ids[0]) == store.read_bytes(store.image_ids[0])
 
 
@@ -91,12 +91,12 @@ def test_the_oldest_copies_go_first_and_own_ones_stay(store: DatasetStore, tmp_p
         path = folder / f"{name}.arrow"
         path.write_bytes(b"x" * 5000)
         os.utime(path, (path.stat().st_mtime - age,) * 2)
-    open_images(store: DatasetStore, folder)
+    open_images(store, folder)
     own = sum(path.stat().st_size for path in folder.glob("*.arrow")) - 10000
-    open_images(store: DatasetStore, folder, max_bytes=own + 6000)
+    open_images(store, folder, max_bytes=own + 6000)
     assert not (folder / "old.arrow").exists()
     assert (folder / "new.arrow").exists()
-    images = open_images(store: DatasetStore, folder, max_bytes=0)
+    images = open_images(store, folder, max_bytes=0)
     assert not (folder / "new.arrow").exists()
     assert bytes(images.read(store.image_ids[0])) == store.read_bytes(store.image_ids[0])
 
