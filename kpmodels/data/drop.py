@@ -99,7 +99,7 @@ class Drop:
 
 
 class Files:
-    """The image files of a folder, found by the names that labels give them; nothing outside the folder is."""
+    """The image files of a folder, found by the names that labels give them."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -118,17 +118,18 @@ class Files:
         if climbs_out(name):
             raise ValueError(f"the path {name!r} climbs out of the folder")
         relative = PurePosixPath(name.replace("\\", "/"))
-        for base in (*near, self.root, self.root / "images"):
-            path = base / relative
-            if path.is_file() and _inside(path, self.root):
-                return path
         same = self._by_name.get(relative.name, [])
-        return same[0] if len(same) == 1 else None
+        if len(same) == 1:
+            return same[0]
+        for base in (*near, self.root, self.root / "images"):
+            if (base / relative) in same:
+                return base / relative
+        ends = [path for path in same if path.parts[-len(relative.parts) :] == relative.parts]
+        return ends[0] if len(ends) == 1 else None
 
     def name_of(self, path: Path) -> str:
         """The path within the folder, with slashes; without a leading ``images/``."""
-        name = path.relative_to(self.root).as_posix()
-        return name.removeprefix("images/")
+        return path.relative_to(self.root).as_posix().removeprefix("images/")
 
 
 def climbs_out(name: str) -> bool:
@@ -137,20 +138,21 @@ def climbs_out(name: str) -> bool:
     return path.is_absolute() or ".." in path.parts or (len(name) > 1 and name[1] == ":") or "\x00" in name
 
 
-def _inside(path: Path, root: Path) -> bool:
-    return path.resolve().is_relative_to(root.resolve())
-
-
 def walk_files(root: Path, suffixes: frozenset[str]) -> Iterable[Path]:
-    """The files below ``root`` with one of the suffixes (lower case); hidden ones and links that lead out are left out."""
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+    """The files below ``root`` with one of the suffixes (lower case), without hidden ones.
+
+    Links are followed (data under DVC is often links into its cache), each folder once; archives never bring links.
+    """
+    seen: set[str] = set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        if real in seen:
+            continue
+        seen.add(real)
         for name in sorted(names):
-            path = Path(folder) / name
-            if path.suffix.lower() in suffixes and not name.startswith("."):
-                if path.is_symlink() and not _inside(path, root):
-                    continue
-                yield path
+            if os.path.splitext(name)[1].lower() in suffixes and not name.startswith("."):
+                yield Path(folder) / name
 
 
 def locate(files: Files, drop: Drop, name: str, id: str, near: Iterable[Path], labels_file: str) -> Path | None:

@@ -1,0 +1,104 @@
+"""Writing a data set's files: image shards of bounded size, annotations, the description.
+
+The same rows in give the same bytes out: ids are sorted, writer settings fixed, and nothing says when or where.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kpmodels.data.schema import ANNOTATIONS, IMAGES
+
+SHARD_BYTES = 64 * 2**20
+GROUP_BYTES = 8 * 2**20
+GROUP_IMAGES = 64
+
+Row = dict[str, Any]
+"""One image: the columns of ``schema.IMAGES``."""
+
+
+class ShardWriter:
+    """Takes images in any order and writes them to new shards; holds one shard (64 MiB) in memory at most.
+
+    Attributes:
+        written: The files written so far.
+    """
+
+    def __init__(self, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
+        self.folder = folder
+        self.shard_bytes = shard_bytes
+        self.written: list[Path] = []
+        self._rows: list[Row] = []
+        self._bytes = 0
+
+    def add(self, row: Row) -> None:
+        if self._rows and self._bytes + len(row["bytes"]) > self.shard_bytes:
+            self.flush()
+        self._rows.append(row)
+        self._bytes += len(row["bytes"])
+
+    def flush(self) -> None:
+        """Write what is held."""
+        if not self._rows:
+            return
+        self._rows.sort(key=lambda row: row["image_id"])
+        digest = hashlib.sha256("\n".join(row["image_id"] for row in self._rows).encode()).hexdigest()
+        path = self.folder / f"images-{digest[:16]}.parquet"
+        self._write(path)
+        self.written.append(path)
+        self._rows, self._bytes = [], 0
+
+    def _write(self, path: Path) -> None:
+        with pq.ParquetWriter(
+            path, IMAGES, compression="none", use_dictionary=False, write_statistics=False, version="2.6"
+        ) as writer:
+            group: list[Row] = []
+            size = 0
+            for row in self._rows:
+                if group and (len(group) == GROUP_IMAGES or size + len(row["bytes"]) > GROUP_BYTES):
+                    writer.write_table(pa.Table.from_pylist(group, schema=IMAGES))
+                    group, size = [], 0
+                group.append(row)
+                size += len(row["bytes"])
+            writer.write_table(pa.Table.from_pylist(group, schema=IMAGES))
+        sync(path)
+
+
+def write_annotations(folder: Path, table: pa.Table) -> None:
+    """``annotations.parquet``, sorted by image id, then annotation id."""
+    table = table.sort_by([("image_id", "ascending"), ("annotation_id", "ascending")]).combine_chunks()
+    path = folder / "annotations.parquet"
+    pq.write_table(
+        table.cast(ANNOTATIONS),
+        path,
+        compression="zstd",
+        compression_level=9,
+        use_dictionary=["image_id", "label", "crowd"],
+        write_statistics=False,
+        version="2.6",
+        row_group_size=1 << 16,
+    )
+    sync(path)
+
+
+def write_description(folder: Path, description: dict[str, Any]) -> None:
+    """``dataset.json``."""
+    path = folder / "dataset.json"
+    path.write_text(json.dumps(description, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+    sync(path)
+
+
+def sync(path: Path) -> None:
+    """Have a file's bytes on the disk before anything is renamed to point at it."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
