@@ -11,19 +11,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_CPU_PAIRS, _ACCELERATOR_PAIRS = 1 << 17, 1 << 24
+_CPU_PAIRS, _ACCELERATOR_PAIRS = 1 << 19, 1 << 24
 _FAR = 1e7
 
 
 @dataclass
 class _Block:
-    """Some maps m, their points c at a time, and what is gathered over the points."""
+    """Some maps m with n points each (those beyond a map's own have weight 0), and what is gathered over the points."""
 
     probabilities_m1HW: Tensor
     furthest_m111: Tensor
+    squared_x_mn1W: Tensor
+    squared_y_mnH1: Tensor
+    weights_mn: Tensor
     nearest_mHW: Tensor
     slope_mHW: Tensor | None
-    miss_m: Tensor
 
 
 def nearest_and_means(
@@ -52,21 +54,16 @@ def nearest_and_means(
     order = torch.argsort(counts_B, descending=True, stable=True)
     counts = counts_B[order].tolist()
     full = sum(count > 0 for count in counts)
-    points = _points_first(points_BN2.to(probabilities_BHW), present_BN) * scale_B2[:, None]
+    points = _points_first(points_BN2.to(probabilities_BHW), present_BN)
     pairs = _CPU_PAIRS if probabilities_BHW.device.type == "cpu" else _ACCELERATOR_PAIRS
-    maps = max(1, pairs // (H * W))
+    size = min(max(1, pairs // (H * W)), max([1, *counts]))
+    maps = min(max(1, pairs // (size * H * W)), max(1, full))
+    scratch = probabilities_BHW.new_empty((2, maps * size * H * W))
     for first in range(0, full, maps):
         rows = order[first : min(first + maps, full)]
-        block = _Block(
-            probabilities_BHW[rows][:, None],
-            furthest_B[rows].view(-1, 1, 1, 1),
-            torch.full_like(probabilities_BHW[rows], torch.inf),
-            torch.zeros_like(probabilities_BHW[rows]) if with_slope else None,
-            probabilities_BHW.new_zeros(len(rows)),
-        )
-        _block(block, points[rows, : counts[first]], counts_B[rows], scale_B2[rows], alpha, eps, pairs)
+        block = _gather(probabilities_BHW, points[:, : counts[first]], counts_B, scale_B2, furthest_B, rows, with_slope)
+        means[rows] = _run(block, alpha, eps, size, scratch)
         nearest[rows] = block.nearest_mHW.sqrt_()
-        means[rows] = block.miss_m
         if slope is not None and block.slope_mHW is not None:
             slope[rows] = block.slope_mHW
     return nearest, means, slope
@@ -79,39 +76,58 @@ def _points_first(points_BN2: Tensor, present_BN: Tensor) -> Tensor:
     return moved.gather(1, order[..., None].expand(-1, -1, 2))
 
 
-def _block(
-    block: _Block, points_mN2: Tensor, counts_m: Tensor, scale_m2: Tensor, alpha: float, eps: float, pairs: int
-) -> None:
-    """Run through the points of a block of maps; adds to ``nearest_mHW`` (squared), ``slope_mHW`` and ``miss_m``."""
+def _gather(
+    probabilities_BHW: Tensor,
+    points_Bn2: Tensor,
+    counts_B: Tensor,
+    scale_B2: Tensor,
+    furthest_B: Tensor,
+    rows_m: Tensor,
+    with_slope: bool,
+) -> _Block:
+    """The block of the maps ``rows_m``."""
+    probabilities, counts, scale = probabilities_BHW[rows_m], counts_B[rows_m, None], scale_B2[rows_m, None]
+    points = points_Bn2[rows_m] * scale
+    H, W = probabilities.shape[1:]
+    columns = torch.arange(W, device=points.device, dtype=points.dtype) * scale[..., :1]
+    lines = torch.arange(H, device=points.device, dtype=points.dtype) * scale[..., 1:]
+    taken = torch.arange(points.shape[1], device=points.device) < counts
+    return _Block(
+        probabilities_m1HW=probabilities[:, None],
+        furthest_m111=furthest_B[rows_m].view(-1, 1, 1, 1),
+        squared_x_mn1W=(columns - points[..., :1]).square_()[:, :, None, :],
+        squared_y_mnH1=(lines - points[..., 1:]).square_()[:, :, :, None],
+        weights_mn=taken.to(points.dtype) / counts,
+        nearest_mHW=torch.full_like(probabilities, torch.inf),
+        slope_mHW=torch.zeros_like(probabilities) if with_slope else None,
+    )
+
+
+def _run(block: _Block, alpha: float, eps: float, size: int, scratch: Tensor) -> Tensor:
+    """Go through the points, ``size`` of each map at a time; fills ``nearest_mHW`` (squared) and ``slope_mHW``.
+
+    Returns:
+        The mean over the points of their generalized means, ``[m]``.
+    """
     m, _, H, W = block.probabilities_m1HW.shape
-    rows = torch.arange(H, device=points_mN2.device, dtype=points_mN2.dtype) * scale_m2[:, 1, None]
-    columns = torch.arange(W, device=points_mN2.device, dtype=points_mN2.dtype) * scale_m2[:, 0, None]
-    size = max(1, pairs // (m * H * W))
-    number = points_mN2.shape[1]
-    distance = points_mN2.new_empty((m, min(size, number), H, W))
-    element = torch.empty_like(distance)
     constant = block.furthest_m111 + eps
-    for first in range(0, number, size):
-        part = points_mN2[:, first : first + size]
-        c = part.shape[1]
-        taken_mc = torch.arange(first, first + c, device=part.device) < counts_m[:, None]
-        weight_mc = taken_mc.to(part.dtype) / counts_m[:, None]
-        offset_x = (columns[:, None] - part[..., 0, None]).square_()
-        offset_y = (rows[:, None] - part[..., 1, None]).square_()
-        d, a = distance[:, :c], element[:, :c]
-        torch.add(offset_x[:, :, None, :], offset_y[:, :, :, None], out=d)
-        torch.minimum(block.nearest_mHW, d.amin(1) if c > 1 else d[:, 0], out=block.nearest_mHW)
-        d.sqrt_().sub_(block.furthest_m111)
-        torch.addcmul(constant, block.probabilities_m1HW, d, out=a)
-        mean_mc, factor_mc = generalized_mean(a, alpha)
-        block.miss_m += (mean_mc * weight_mc).sum(1)
-        if block.slope_mHW is not None:
-            d.mul_(a)
-            weighted = factor_mc * weight_mc
-            if c == 1:
-                block.slope_mHW.addcmul_(d[:, 0], weighted[:, :, None])
-            else:
-                block.slope_mHW.view(m, 1, H * W).baddbmm_(weighted[:, None], d.reshape(m, c, H * W))
+    means = []
+    columns = (block.squared_x_mn1W, block.squared_y_mnH1, block.weights_mn)
+    for squared_x, squared_y, weights in zip(*(column.split(size, dim=1) for column in columns), strict=True):
+        c = weights.shape[1]
+        distance, element = scratch[:, : m * c * H * W].view(2, m, c, H, W).unbind()
+        torch.add(squared_x, squared_y, out=distance)
+        torch.minimum(block.nearest_mHW, distance.amin(1) if c > 1 else distance[:, 0], out=block.nearest_mHW)
+        distance.sqrt_().sub_(block.furthest_m111)
+        torch.addcmul(constant, block.probabilities_m1HW, distance, out=element)
+        mean, factor = generalized_mean(element, alpha)
+        means.append(mean)
+        if block.slope_mHW is None:
+            continue
+        distance.mul_(element)
+        factor.mul_(weights)
+        block.slope_mHW.view(m, 1, H * W).baddbmm_(factor[:, None], distance.view(m, c, H * W))
+    return (torch.cat(means, dim=1) * block.weights_mn).sum(1)
 
 
 def generalized_mean(a_mcHW: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
@@ -128,32 +144,29 @@ def generalized_mean(a_mcHW: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
         mean_mc, and factor_mc: times the overwritten elements it is the derivative of the mean by each element.
     """
     pixels = a_mcHW.shape[-2] * a_mcHW.shape[-1]
-    least_mc = a_mcHW.amin((-2, -1)) if alpha < -2 else a_mcHW.new_ones(a_mcHW.shape[:2])
-    if alpha < -2:
-        a_mcHW /= least_mc[..., None, None]
     if alpha == -1:
-        power_sum = a_mcHW.reciprocal_().sum((-2, -1))
+        mean = pixels / a_mcHW.reciprocal_().sum((-2, -1))
         a_mcHW.square_()
-    else:
-        inverse = a_mcHW.reciprocal()
-        _power_(a_mcHW, alpha)
-        power_sum = a_mcHW.sum((-2, -1))
-        a_mcHW.mul_(inverse)
-    relative_mc = (power_sum / pixels) ** (1 / alpha)
-    return relative_mc * least_mc, relative_mc ** (1 - alpha) / pixels
+        return mean, mean.square().div_(pixels)
+    least = a_mcHW.amin((-2, -1), keepdim=True) if alpha < -2 else a_mcHW.new_ones(())
+    inverse = a_mcHW.div_(least).reciprocal()
+    _power_(a_mcHW, inverse, alpha)
+    relative = (a_mcHW.sum((-2, -1)) / pixels) ** (1 / alpha)
+    a_mcHW.mul_(inverse)
+    return relative * least.view(least.shape[:2]), relative ** (1 - alpha) / pixels
 
 
-def _power_(values: Tensor, exponent: float) -> Tensor:
-    """``values ** exponent`` in place; whole negative exponents by repeated multiplication."""
+def _power_(values: Tensor, inverse: Tensor, exponent: float) -> None:
+    """``values ** exponent`` in place, given 1 / values; whole negative exponents by repeated multiplication."""
     if exponent != round(exponent):
-        return values.pow_(exponent)
-    base = values.reciprocal()
+        values.pow_(exponent)
+        return
+    square = inverse.clone()
     values.fill_(1)
     remaining = round(-exponent)
     while remaining:
         if remaining & 1:
-            values.mul_(base)
+            values.mul_(square)
         remaining >>= 1
         if remaining:
-            base.square_()
-    return values
+            square.square_()
