@@ -44,7 +44,7 @@ class LossModule(nn.Module):
 
 def move(detector: nn.Module, options: TrainOptions, place: Place) -> nn.Module:
     """The same detector, on the device and in the memory layout of the run."""
-    return detector.to(device=place.device, memory_format=_layout(options))  # type: ignore[call-overload, no-any-return]
+    return detector.to(device=place.device, memory_format=_layout(options))  # type: ignore[call-overload]
 
 
 def _layout(options: TrainOptions) -> torch.memory_format:
