@@ -77,6 +77,7 @@ class DatasetInfo:
         skeleton: Shared by all categories; one keypoint for ``points``, none for ``boxes``.
         single_instance: True when no image holds more than one instance.
         source, licence: Where it comes from and what may be done with it.
+        typical_size: Median width and height of its images, or None where that was not looked at.
     """
 
     name: str
@@ -86,6 +87,7 @@ class DatasetInfo:
     single_instance: bool = False
     source: str = ""
     licence: str = ""
+    typical_size: tuple[int, int] | None = None
 
     @property
     def num_keypoints(self) -> int:
@@ -96,6 +98,7 @@ class DatasetInfo:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> DatasetInfo:
+        size = content.get("typical_size")
         return cls(
             name=content["name"],
             task=content["task"],
@@ -104,6 +107,7 @@ class DatasetInfo:
             single_instance=bool(content.get("single_instance", False)),
             source=content.get("source", ""),
             licence=content.get("licence", ""),
+            typical_size=None if size is None else (int(size[0]), int(size[1])),
         )
 
 
