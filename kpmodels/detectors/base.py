@@ -55,6 +55,10 @@ class Detector(nn.Module):
         """The outputs that ``decode`` wants; ``forward``, and what a detector adds for prediction (flip test)."""
         return self(images_B3HW)
 
+    def maps(self, images_B3HW: Tensor) -> dict[str, Tensor]:
+        """What an exported model gives: the maps that are decoded, without flip test."""
+        raise NotImplementedError
+
     def decode(self, outputs: dict[str, Tensor], batch: Batch) -> list[Instances]:
         """What each row holds, in pixels of the original image (through ``batch.to_original_B23``)."""
         raise NotImplementedError

@@ -62,16 +62,17 @@ class HeatmapDetector(Detector):
 
     def infer(self, images_B3HW: Tensor) -> dict[str, Tensor]:
         """``heatmaps`` with peaks in [0, 1]; averaged with those of the mirrored image if ``flip_test`` is set."""
-        heatmaps = self._final(self(images_B3HW))
+        heatmaps = self.maps(images_B3HW)["heatmaps"]
         if self.options.flip_test:
-            mirrored = self._final(self(images_B3HW.flip(-1)))
+            mirrored = self.maps(images_B3HW.flip(-1))["heatmaps"]
             shift = self.options.codec != "udp"
             heatmaps = flip_average(heatmaps, mirrored, self.info.skeleton.flip_index, shift=shift)
         return {"heatmaps": heatmaps}
 
-    def _final(self, outputs: dict[str, Tensor]) -> Tensor:
-        """The maps that are decoded: with CoKe's similarity mixed in where ``losses.contrastive.inference`` asks it."""
-        return self.extra.mix_in(self.probabilities(outputs), outputs["features"])
+    def maps(self, images_B3HW: Tensor) -> dict[str, Tensor]:
+        """``heatmaps``, with CoKe's similarity mixed in where ``losses.contrastive.inference`` asks it."""
+        outputs = self(images_B3HW)
+        return {"heatmaps": self.extra.mix_in(self.probabilities(outputs), outputs["features"])}
 
     def probabilities(self, outputs: dict[str, Tensor]) -> Tensor:
         """The heatmaps as float32; the sigmoid of logits."""
