@@ -115,6 +115,6 @@ def _box(
 
 
 def _clip(box: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """A box cut off at the image's border, where x runs from -0.5 to width (both edge conventions are let through)."""
+    """A box cut off at the image's border: x from 0 to width, y from 0 to height."""
     (x1, y1, x2, y2), (width, height) = box, size
-    return max(x1, -0.5), max(y1, -0.5), min(x2, float(width)), min(y2, float(height))
+    return max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))

@@ -26,6 +26,14 @@ class SplitRule:
         if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
             raise ValueError(f"split fractions {fractions} are not three numbers from 0 that add up to 1")
 
+    @classmethod
+    def of(cls, fractions: tuple[float, ...], salt: str = "") -> SplitRule:
+        """The rule of three fractions; the usual one where none are given."""
+        if not fractions:
+            return cls(salt=salt)
+        train, val, test = fractions
+        return cls(train, val, test, salt)
+
     def to_dict(self) -> dict[str, Any]:
         return {"rule": "hash", "train": self.train, "val": self.val, "test": self.test, "salt": self.salt}
 
