@@ -133,7 +133,7 @@ class ImageTable:
     def write(self, path: Path) -> None:
         """Write Parquet; equal tables give equal bytes."""
         stored = self.table.replace_schema_metadata({_META: json.dumps(asdict(self.meta), sort_keys=True).encode()})
-        pq.write_table(stored, path, compression="zstd", store_schema=False)
+        pq.write_table(stored, path, compression="zstd")
 
 
 def read_table(path: Path) -> ImageTable:

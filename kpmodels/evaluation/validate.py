@@ -3,15 +3,91 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from kpmodels.config import EvaluateOptions
+from kpmodels.data.decode import BrokenImageError, decode_image
+from kpmodels.data.rows import labelled_rows
 from kpmodels.data.store import DatasetStore
+from kpmodels.detectors.base import Detector
+from kpmodels.detectors.inference import predict_images
+from kpmodels.errors import UserError
 from kpmodels.evaluation.coco import CocoResult
 from kpmodels.evaluation.metrics import metrics_of
 from kpmodels.evaluation.per_image import measure
 from kpmodels.evaluation.table import ImageTable
 from kpmodels.structures import Instances
+
+CHUNK_PIXELS = 2**26
+
+Progress = Callable[[int, int], None]
+
+
+def boxes_used(detector: Detector) -> str:
+    """``truth`` where the detector looks into given boxes, which evaluation takes from the truth; else ``none``."""
+    return "truth" if detector.row_plan(training=False)["region"] == "box" else "none"
+
+
+def predict_split(
+    detector: Detector,
+    store: DatasetStore,
+    ids: Sequence[str],
+    options: EvaluateOptions,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Instances]:
+    """What a detector finds in images, by id; memory does not grow with their number.
+
+    A detector that looks into boxes gets the true ones (without crowds and unlabelled instances), and what it finds
+    has the label and the id of the instance whose box it was. Other detectors get nothing of the truth.
+
+    Args:
+        batch_size: Rows per forward pass; None: that of the options.
+        progress: Called with the images done and all.
+
+    Raises:
+        UserError: an image that cannot be decoded; names its id and file.
+    """
+    size = batch_size or options.batch_size
+    truth_boxes = boxes_used(detector) == "truth"
+    found: dict[str, Instances] = {}
+    for names, images in _chunks(store, ids, size):
+        boxes = None
+        if truth_boxes:
+            boxes = [one.select(labelled_rows(one)) for one in map(store.instances, names)]
+        parts = predict_images(detector, images, boxes, size)
+        for place, (name, one) in enumerate(zip(names, parts, strict=True)):
+            if boxes is not None:
+                one.labels, one.ids = boxes[place].labels, list(boxes[place].ids)
+            found[name] = one
+        if progress is not None:
+            progress(len(found), len(ids))
+    return found
+
+
+def _chunks(store: DatasetStore, ids: Sequence[str], size: int) -> Iterator[tuple[list[str], list[NDArray[np.uint8]]]]:
+    """Decoded images in the order of the files, at most ``size`` and about 64 megapixels at a time."""
+    names: list[str] = []
+    images: list[NDArray[np.uint8]] = []
+    pixels = 0
+    for name, data in store.stream(ids):
+        record = store.record(name)
+        if names and (len(names) >= size or pixels + record.width * record.height > CHUNK_PIXELS):
+            yield names, images
+            names, images, pixels = [], [], 0
+        try:
+            images.append(decode_image(data))
+        except BrokenImageError as error:
+            raise UserError(
+                f"{store.folder}: image {name} ({record.file_name}): {error}", "fetch the data set again: dvc pull"
+            ) from None
+        names.append(name)
+        pixels += record.width * record.height
+    if names:
+        yield names, images
 
 
 def measure_split(
