@@ -68,6 +68,13 @@ def predict_split(
     return found
 
 
+def validate(
+    detector: Detector, store: DatasetStore, split: str, options: EvaluateOptions, rank: int = 0, world: int = 1
+) -> dict[str, Instances]:
+    """The share of one of ``world`` processes of a split's predictions; each image is in exactly one share."""
+    return predict_split(detector, store, store.split(split)[rank::world], options)
+
+
 def _chunks(store: DatasetStore, ids: Sequence[str], size: int) -> Iterator[tuple[list[str], list[NDArray[np.uint8]]]]:
     """Decoded images in the order of the files, at most ``size`` and about 64 megapixels at a time."""
     names: list[str] = []
