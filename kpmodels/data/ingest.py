@@ -176,10 +176,8 @@ def _merged(job: _Job, writer: ShardWriter | None) -> Merge:
 
 def _plan(job: _Job, merge: Merge) -> _Plan:
     table, changed = merge.table()
-    old, rule = (
-        job.old,
-        job.old.rule if job.old else SplitRule(*job.options.split) if job.options.split else SplitRule(),
-    )
+    old = job.old
+    rule = old.rule if old else SplitRule.of(job.options.split)
     splits = dict.fromkeys(SPLITS, 0)
     for id, group in merge.added.items():
         splits[split_of(split_key(id, group), rule)] += 1

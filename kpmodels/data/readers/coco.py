@@ -24,7 +24,7 @@ UNMEASURED = (
     "set to",
     "assumed",
     "guess",
-    "chosen by",
+    "converter",
     "not measured",
     "ill-suited",
     "point data",
