@@ -105,7 +105,7 @@ class MappedImages:
         number, start, end = self._places[image_id]
         if number not in self._views:
             with pa.memory_map(str(self._paths[number])) as file:
-                self._views[number] = memoryview(file.read_buffer())
+                self._views[number] = memoryview(file.read_buffer()).cast("B")  # Arrow's own are of signed bytes
         return self._views[number][start:end]
 
 

@@ -147,8 +147,9 @@ def reduction(affine_23: NDArray[np.float64]) -> int:
 
     A bilinear warp that reduces by more than two skips pixels; reducing before avoids that.
     """
-    scale = float(np.sqrt(abs(np.linalg.det(affine_23[:, :2]))))
-    return next((factor for factor in REDUCTIONS if scale * factor <= 1), 1)
+    (a, b, _), (c, d, _) = affine_23.tolist()
+    area = abs(a * d - b * c)  # input pixels per original pixel
+    return next((factor for factor in REDUCTIONS if area * factor**2 <= 1), 1)
 
 
 def reduce_image(image_HW3: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing import get_all_start_methods
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from kpmodels.config.data import AugmentOptions
 from kpmodels.data.rows import Row, RowPlan
@@ -59,7 +60,7 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         if self._workers is not None:
-            return iter(self._workers)
+            return map(_batch_or_raise, self._workers)
         if self._prefetch:
             return _ahead(self._rows, list(self._order), self._prefetch)
         return (self._rows[index] for index in list(self._order))
@@ -69,11 +70,11 @@ def _workers(rows: TrainRows | EvalRows, order: list[Index], processes: int, pre
     """Loader processes that stay. Never forked: this process may hold threads (Ray, torch), whose locks a fork copies."""
     method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
     return DataLoader(
-        rows,  # type: ignore[arg-type]  # a map from (epoch, samples) to a batch
+        _TellingRows(rows),
         batch_size=None,
         sampler=order,
         num_workers=processes,
-        collate_fn=_as_it_is,  # type: ignore[arg-type]  # gets one batch, since batch_size is None
+        collate_fn=_as_it_is,
         prefetch_factor=prefetch,
         persistent_workers=True,
         multiprocessing_context=method,
@@ -82,7 +83,26 @@ def _workers(rows: TrainRows | EvalRows, order: list[Index], processes: int, pre
     )
 
 
-def _as_it_is(batch: Batch) -> Batch:
+class _TellingRows(Dataset[Batch | UserError]):
+    """Rows in a loader process: a user's mistake comes back as a value, since torch rewrites what is raised."""
+
+    def __init__(self, rows: TrainRows | EvalRows) -> None:
+        self._rows = rows
+
+    def __getitem__(self, index: Index) -> Batch | UserError:
+        try:
+            return self._rows[index]
+        except UserError as error:
+            return error
+
+
+def _batch_or_raise(found: Batch | UserError) -> Batch:
+    if isinstance(found, UserError):
+        raise found
+    return found
+
+
+def _as_it_is(batch: Any) -> Any:
     return batch
 
 

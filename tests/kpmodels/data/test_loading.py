@@ -11,6 +11,7 @@ import torch
 from kpmodels.config.data import AugmentOptions
 from kpmodels.data.loading import eval_batches, eval_batches_with_rows, make_loader
 from kpmodels.data.rows import RowPlan, in_core
+from kpmodels.data.samples import ImageReader
 from kpmodels.data.store import DatasetStore
 from kpmodels.errors import UserError
 from kpmodels.structures import Batch, Instances
@@ -166,14 +167,24 @@ class TestTraining:
         (batch,) = make_loader(store, "train", PLAN, AugmentOptions(), batch_size=1)
         assert not batch.present_BN.any()
 
-    @pytest.mark.parametrize(("processes", "prefetch"), [(0, 0), (0, 1)])
+    @pytest.mark.parametrize(("suffix", "scale"), [(".jpg", (1 / 2, 1 / 2)), (".png", (53 / 105, 31 / 61))])
+    def test_reduced_images_know_their_scale(self, write_store: Callable, suffix: str, scale: tuple) -> None:
+        """A JPEG is scaled in the DCT, exactly by half though the sides are odd; others by area to whole pixels."""
+        store = write_store([np.zeros((61, 105, 3), np.uint8)], [Instances.empty(1)], suffix=suffix)
+        reader = ImageReader(store, store.image_ids)
+        assert reader.pixels(0, 2).pixels_HW3.shape == (31, 53, 3)
+        assert reader.pixels(0, 2).scale_xy == scale
+        assert reader.pixels(0).pixels_HW3.shape == (61, 105, 3)
+        assert reader.pixels(0).scale_xy == (1, 1)
+
+    @pytest.mark.parametrize(("processes", "prefetch"), [(0, 0), (0, 1), (1, 1)])
     def test_a_wrong_size_names_the_image(self, store: DatasetStore, processes: int, prefetch: int) -> None:
         one = store.image_ids[0]
         object.__setattr__(store.record(one), "width", 9999)
         loader = make_loader(
             store, "train", PLAN, AugmentOptions(), batch_size=2, processes=processes, prefetch=prefetch
         )
-        with pytest.raises(UserError, match=one):
+        with pytest.raises(UserError, match=rf"^image {one} \(\d+\.png\): "):
             list(loader)
 
 
