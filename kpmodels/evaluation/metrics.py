@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kpmodels.evaluation.average_precision import average_precision
 from kpmodels.evaluation.points import count_errors
 from kpmodels.evaluation.table import ImageTable, TableMeta
 
@@ -47,7 +46,8 @@ class Metric:
 def metrics_of(meta: TableMeta) -> list[Metric]:
     """The metrics of a task, most telling first."""
     by_task = {"pose": _pose_metrics, "points": _point_metrics, "boxes": _box_metrics}
-    return [*by_task[meta.task](meta), *_detection_metrics()]
+    special, common = by_task[meta.task](meta), _detection_metrics()
+    return [*common, *special] if meta.task == "points" else [*special, *common]
 
 
 def main_metric(meta: TableMeta) -> str:
@@ -102,9 +102,9 @@ def _box_metrics(meta: TableMeta) -> list[Metric]:
 
 def _detection_metrics() -> list[Metric]:
     return [
+        Metric("f1", "F1", "", True, _ratio(("tp", "tp"), ("tp", "tp", "fp", "fn"))),
         Metric("precision", "precision", "", True, _ratio(("tp",), ("tp", "fp"))),
         Metric("recall", "recall", "", True, _ratio(("tp",), ("tp", "fn"))),
-        Metric("f1", "F1", "", True, _ratio(("tp", "tp"), ("tp", "tp", "fp", "fn"))),
         Metric("false_alarms_per_image", "false alarms per image", "", False, _image_mean("fp")),
         Metric("miss_rate", "miss rate", "", False, _ratio(("fn",), ("tp", "fn"))),
     ]
@@ -206,14 +206,16 @@ def _missed_keypoints(table: ImageTable, weights_RN: Floats) -> Floats:
 
 
 def _ap(thresholds: slice) -> Statistic:
-    def statistic(table: ImageTable, weights_RN: Floats) -> Floats:
-        return np.array([average_precision(table.matches, one)[thresholds].mean() for one in weights_RN])
-
-    return statistic
+    return lambda table, weights_RN: table.average_precisions(weights_RN)[:, thresholds].mean(1)
 
 
 def per_keypoint(table: ImageTable) -> dict[str, dict[str, float]]:
-    """For each keypoint by name: pixel errors, PCK, and how many are labelled. What is undefined is left out."""
+    """For each keypoint by name: pixel errors, PCK, and how many are labelled; of poses only.
+
+    What is undefined is left out.
+    """
+    if table.meta.task != "pose":
+        return {}
     ones = np.ones((1, len(table)))
     result = {}
     for k, name in enumerate(table.meta.keypoints):

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from kpmodels.errors import UserError
-from kpmodels.evaluation.average_precision import CategoryMatches, categories_of
+from kpmodels.evaluation.average_precision import THRESHOLDS, CategoryMatches, average_precision, categories_of
 
 _META = b"kp"
 _NUMBERS, _COUNTS = pa.list_(pa.float32()), pa.list_(pa.int32())
@@ -124,6 +124,15 @@ class ImageTable:
         matched, ignored = (self.lists(name)[0].astype(np.int64) for name in ("ap_matched", "ap_ignored"))
         scores = self.lists("ap_scores")[0]
         return categories_of(labels, scores, matched, ignored, images, truth, truth_images, len(self))  # type: ignore[arg-type]
+
+    def average_precisions(self, weights_RN: NDArray[np.float64]) -> NDArray[np.float64]:
+        """AP per weighting and threshold ``[R, T]``; kept for the array last asked for, since AP, AP50 and AP75 share it."""
+        asked, result = self.__dict__.get("_average_precisions", (None, None))
+        if asked is not weights_RN or result is None:
+            rows = [average_precision(self.matches, weights_N) for weights_N in weights_RN]
+            result = np.array(rows).reshape(len(weights_RN), THRESHOLDS)
+            self.__dict__["_average_precisions"] = (weights_RN, result)
+        return result
 
     def select(self, image_ids: list[str]) -> ImageTable:
         """The rows of the given images, in that order."""

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from kpmodels.data.store import DatasetStore, open_dataset
+from kpmodels.evaluation.comparison import Comparison
 from kpmodels.evaluation.report import tables
 from kpmodels.evaluation.report.curves import error_charts, threshold_charts, training_charts
 from kpmodels.evaluation.report.html import definitions, details, escape, page, section
@@ -27,8 +28,8 @@ def build_report(
     title: str = "",
     champion_title: str = "champion",
     samples: int | None = None,
-) -> None:
-    """Write one HTML page that needs nothing but itself; equal inputs give equal bytes.
+) -> Comparison:
+    """Write one HTML page that needs nothing but itself; equal inputs give equal bytes. Returns what it compared.
 
     Args:
         results: Folder that ``evaluate`` wrote.
@@ -60,6 +61,7 @@ def build_report(
         ]
     )
     _write(out, page(f"{name}: evaluation", body))
+    return source.comparison
 
 
 def write_comparison(
@@ -83,10 +85,8 @@ def write_comparison(
         model: The new model's folder.
         data: The data set's folder.
     """
-    store = open_dataset(data)
-    build_report(new, model, store, out, champion, title, champion_title)
+    comparison = build_report(new, model, open_dataset(data), out, champion, title, champion_title)
     if verdict is not None:
-        comparison = ReportSource(new, model, store, champion).comparison
         _write(verdict, json.dumps(comparison.to_dict(), indent=1, allow_nan=False) + "\n")
 
 

@@ -112,15 +112,15 @@ def _draw_pose(cut: Cut, truth: Instances, found: Instances, info: DatasetInfo) 
     """The predicted skeletons; rings where the labels are, lines from each to its prediction."""
     drawn = cut.shifted(found)
     drawn.keypoints[..., 2] = np.maximum(drawn.keypoints[..., 2], 0.01)
-    canvas = draw_instances(cut.image_HW3, drawn, info, Style(scale=cut.scale, radius=4, boxes=False))
+    canvas = draw_instances(cut.image_HW3, drawn, info, Style(scale=cut.scale, radius=6, boxes=False))
     pairs = pair_instances(truth, found, info.single_instance)
     for row, column in zip(pairs.truth, pairs.found, strict=True):
         for k in np.flatnonzero(truth.keypoints[row, :, 2] > 0):
             ends = cut.place(truth.keypoints[row, k, :2]), cut.place(found.keypoints[column, k, :2])
             cv2.line(canvas, *ends, TRUTH, 1, cv2.LINE_AA)
     for xy in truth.keypoints[truth.keypoints[..., 2] > 0][:, :2]:
-        cv2.circle(canvas, cut.place(xy), 7, (0, 0, 0), 3, cv2.LINE_AA)
-        cv2.circle(canvas, cut.place(xy), 7, TRUTH, 1, cv2.LINE_AA)
+        cv2.circle(canvas, cut.place(xy), 10, (0, 0, 0), 4, cv2.LINE_AA)
+        cv2.circle(canvas, cut.place(xy), 10, TRUTH, 2, cv2.LINE_AA)
     return canvas
 
 

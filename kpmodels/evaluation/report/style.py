@@ -28,7 +28,7 @@ p { margin: 0 0 8px; max-width: 76ch; }
 .facts { display: flex; flex-wrap: wrap; gap: 4px 20px; color: var(--soft); font-size: 14px; margin: 0; padding: 0; }
 .facts b { color: var(--text); font-weight: 600; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 18px 20px; min-width: 0; }
-.grid { display: grid; gap: 16px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr)); }
+.grid { display: grid; gap: 16px; grid-template-columns: repeat(auto-fill, minmax(min(100%, 460px), 1fr)); }
 .tiles { display: grid; gap: 12px; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); margin: 24px 0 0; }
 .tile { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 14px 16px; }
 .tile .name { font-size: 13px; color: var(--soft); line-height: 1.3; }
@@ -60,7 +60,7 @@ figure img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; 
 figcaption { padding: 8px 12px 10px; font-size: 13px; line-height: 1.4; overflow-wrap: anywhere; }
 .key { display: inline-flex; flex-wrap: wrap; gap: 2px 16px; font-size: 13px; color: var(--soft); margin: 0 0 10px; }
 .key i { display: inline-block; width: 10px; height: 10px; border-radius: 50%; margin-right: 6px; }
-details { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 10px 18px; margin: 0 0 10px; }
+details { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 10px 18px; margin: 10px 0; }
 summary { cursor: pointer; font-weight: 600; font-size: 14px; padding: 4px 0; }
 dl { display: grid; grid-template-columns: minmax(120px, max-content) 1fr; gap: 6px 20px; margin: 10px 0; font-size: 14px; }
 dt { color: var(--soft); }

@@ -35,7 +35,9 @@ def tiles(source: ReportSource) -> str:
     parts = []
     for row in _picked(comparison, TILES[source.table.meta.task]):
         unit = f'<span class="unit">{escape(row.unit)}</span>' if row.unit else ""
-        change = f'<div class="change">{_change(row)}</div>' if row.difference is not None else ""
+        change = (
+            f'<div class="change">{_change(row, source.champion_title)}</div>' if row.difference is not None else ""
+        )
         parts.append(
             f'<div class="tile"><div class="name">{escape(row.title)}</div>'
             f'<div class="value">{number(row.new, row.unit)}{unit}</div>{change}</div>'
@@ -50,9 +52,9 @@ def _picked(comparison: Comparison, keys: tuple[str, ...]) -> Iterator[MetricCom
             yield row
 
 
-def _change(row: MetricComparison) -> str:
+def _change(row: MetricComparison, champion: str) -> str:
     word = row.verdict if row.verdict in ("better", "worse") else ""
-    text = f"{number(row.difference, row.unit, signed=True)} to champion"
+    text = f"{number(row.difference, row.unit, signed=True)} to {escape(champion)}"
     return f'<span class="{word}">{text}</span>' if word else text
 
 
