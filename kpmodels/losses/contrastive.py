@@ -57,7 +57,7 @@ def contrastive_loss(
         logits_RL = bank_logits(features_RD, excluded_RK, bank, temperature, clutter_weight)
         summed = F.cross_entropy(logits_RL, classes_R, reduction="sum") + 0 * features_BNKD.float().sum()
         main = world_mean(summed, visible_BNK.sum())
-        similarity = clutter_BMD.float() @ bank.prototypes_KD.T
+        similarity = clutter_BMD.float() @ bank.prototypes_KD.T.clone()  # the bank may be updated before backward
         regularization = regularizer * similarity.sum() / max(1, similarity.numel())
     return main, regularization
 
