@@ -48,7 +48,9 @@ def save_model(
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         temporary.chmod(0o755)
-        write_weights(detector.state_dict(), temporary / WEIGHTS)
+        memory = set(detector.training_memory())
+        state = {name: value for name, value in detector.state_dict().items() if name not in memory}
+        write_weights(state, temporary / WEIGHTS)
         resolved = experiment.model_copy(update={"detector": detector.options})
         content = {
             "format": FORMAT,
@@ -85,11 +87,13 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> LoadedModel:
     if sha256_of(weights) != content["weights_sha256"]:
         raise UserError(f"{weights}: not the weights that {DESCRIPTION} describes (their sha256 differs)", AGAIN)
     detector = build_detector(_without_pretrained(experiment), info)
+    fresh = detector.state_dict()
     try:
-        detector.load_state_dict(read_weights(weights), strict=True)
+        detector.load_state_dict({n: fresh[n] for n in detector.training_memory()} | read_weights(weights), strict=True)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise UserError(f"{weights}: does not fit the network of {DESCRIPTION}: {reason}", AGAIN) from None
+    detector.options = experiment.detector
     detector.eval().to(device)
     meta = {key: value for key, value in content.items() if key not in ("experiment", "info")}
     return LoadedModel(detector, experiment, info, meta)

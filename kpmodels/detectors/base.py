@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kpmodels.config import HeatmapOptions, LocatorOptions, LossOptions
+from kpmodels.detectors.extra_losses import ExtraLosses
 from kpmodels.structures import Batch, DatasetInfo, Instances
 
 
@@ -37,7 +38,9 @@ class Detector(nn.Module):
 
     kind: ClassVar[str]
 
-    def __init__(self, options: HeatmapOptions | LocatorOptions, losses: LossOptions, info: DatasetInfo) -> None:
+    def __init__(
+        self, options: HeatmapOptions | LocatorOptions, losses: LossOptions, info: DatasetInfo, batch_size: int = 16
+    ) -> None:
         super().__init__()
         self.options: Any = options
         self.losses = losses
@@ -70,6 +73,15 @@ class Detector(nn.Module):
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """The parameters that start from ImageNet weights (they train with ``train.backbone_rate``)."""
         return []
+
+    def training_memory(self) -> list[str]:
+        """Entries of the state dict that only training needs; a saved model leaves them out."""
+        return [
+            f"{prefix}.{name}"
+            for prefix, module in self.named_modules()
+            if isinstance(module, ExtraLosses)
+            for name in module.training_memory()
+        ]
 
 
 def to_original(xy_BN2: Tensor, to_original_B23: Tensor) -> Tensor:

@@ -27,4 +27,5 @@ def build_detector(experiment: Experiment, info: DatasetInfo) -> Detector:
             f"data set {info.name}: its instances have no keypoints, which {options.kind} learns",
             "choose another detector.kind or a data set with keypoints",
         )
-    return DETECTORS[options.kind](options, experiment.losses, info)  # type: ignore[arg-type]
+    batch_size = experiment.train.batch_size
+    return DETECTORS[options.kind](options, experiment.losses, info, batch_size)

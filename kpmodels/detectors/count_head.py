@@ -41,6 +41,7 @@ class CellCount(nn.Module):
         super().__init__()
         self.hidden = nn.Conv2d(channels + 2 * categories, HIDDEN, 1)
         self.last = nn.Conv2d(HIDDEN, categories, 1)
+        assert self.last.bias is not None
         nn.init.constant_(self.last.bias, math.log(math.expm1(1 / cells)))
 
     def forward(self, bottleneck_BCHW: Tensor, probabilities_BLHW: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class HeatmapDetector(Detector):
 
     kind = "heatmap"
 
-    def __init__(self, options: HeatmapOptions, losses: LossOptions, info: DatasetInfo) -> None:
+    def __init__(self, options: HeatmapOptions, losses: LossOptions, info: DatasetInfo, batch_size: int = 16) -> None:
         region = options.region
         if region == "auto":
             region = "image+box" if info.single_instance else "box"
@@ -44,8 +44,9 @@ class HeatmapDetector(Detector):
         self.normalize = Normalize(self.trunk.mean, self.trunk.std)
         self.head = nn.Conv2d(self.trunk.out_channels, info.num_keypoints, 1)
         nn.init.normal_(self.head.weight, std=0.001)
+        assert self.head.bias is not None
         nn.init.constant_(self.head.bias, -math.log(99) if options.loss == "focal" else 0.0)
-        self.extra = ExtraLosses(losses, self.trunk.out_channels, info.num_keypoints, self.trunk.out_stride)
+        self.extra = ExtraLosses(losses, self.trunk.out_channels, info.num_keypoints, self.trunk.out_stride, batch_size)
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
         return self.trunk.pretrained_parameters()
@@ -56,9 +57,9 @@ class HeatmapDetector(Detector):
     # ------------------------------------------------------------------------------------------------ network
 
     def forward(self, images_B3HW: Tensor) -> dict[str, Tensor]:
-        """``heatmaps`` ``[B, K, H, W]`` (logits with the focal loss) and ``features`` ``[B, C, H, W]``."""
+        """``heatmaps`` ``[B, K, H, W]`` (logits with the focal loss), and ``embeddings`` for the contrastive loss."""
         features = self.trunk(self.normalize(images_B3HW)).map
-        return {"heatmaps": self.head(features), "features": features}
+        return {"heatmaps": self.head(features)} | self.extra.embed(features)
 
     def infer(self, images_B3HW: Tensor) -> dict[str, Tensor]:
         """``heatmaps`` with peaks in [0, 1]; averaged with those of the mirrored image if ``flip_test`` is set."""
@@ -72,7 +73,7 @@ class HeatmapDetector(Detector):
     def maps(self, images_B3HW: Tensor) -> dict[str, Tensor]:
         """``heatmaps``, with CoKe's similarity mixed in where ``losses.contrastive.inference`` asks it."""
         outputs = self(images_B3HW)
-        return {"heatmaps": self.extra.mix_in(self.probabilities(outputs), outputs["features"])}
+        return {"heatmaps": self.extra.mix_in(self.probabilities(outputs), outputs)}
 
     def probabilities(self, outputs: dict[str, Tensor]) -> Tensor:
         """The heatmaps as float32; the sigmoid of logits."""
@@ -105,7 +106,7 @@ class HeatmapDetector(Detector):
                 term = unit * heatmap_ohkm(maps_BKHW, targets, weights_BK, self.options.ohkm_keypoints)
         terms = {"heatmap": self.options.loss_weight * term}
         probabilities = self.probabilities(outputs).clamp(0, 1)
-        return terms | self.extra.terms(outputs["features"], probabilities, keypoints, batch.image_ids)
+        return terms | self.extra.terms(outputs, probabilities, keypoints, batch.keypoints_BNK3[..., :2])
 
     def _keypoints_in_map(self, batch: Batch, size: tuple[int, int]) -> Tensor:
         """Keypoints ``[B, N, K, 3]`` in map cells; those of padding and crowd rows are not visible."""

@@ -69,9 +69,7 @@ def predict_boxes(
     return results
 
 
-def _refine(
-    detector: Detector, images: Sequence[Image], found: list[Instances], batch_size: int
-) -> list[Instances]:
+def _refine(detector: Detector, images: Sequence[Image], found: list[Instances], batch_size: int) -> list[Instances]:
     """The second pass: look again into the hull of the keypoints found with confidence.
 
     An image with fewer than two such keypoints keeps what the first pass found, as one whose second pass is worse.
