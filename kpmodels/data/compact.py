@@ -30,13 +30,10 @@ def compact(folder: Path | str, small: int = SHARD_BYTES // 2) -> str:
         return f"{store.info.name}: nothing to merge ({len(store.shards)} shards, {len(chosen)} of them small)"
     size = sum(path.stat().st_size for path in chosen)
     with staged(target, size) as stage:
-        writer = ShardWriter(stage.folder)
-        for path in chosen:
-            file = pq.ParquetFile(path)
-            for group in range(file.num_row_groups):
-                for row in file.read_row_group(group, columns=IMAGES.names).to_pylist():
-                    writer.add(row)
-        writer.flush()
+        with ShardWriter(stage.folder) as writer:
+            for path in chosen:
+                _copy_rows(path, writer)
+            writer.finish()
         for path in store.shards:
             if path not in chosen:
                 share(path, stage.folder)
@@ -45,3 +42,10 @@ def compact(folder: Path | str, small: int = SHARD_BYTES // 2) -> str:
         assert open_dataset(stage.folder).fingerprint == store.fingerprint
         stage.commit()
     return f"{store.info.name}: {len(chosen)} shards of {size} bytes merged into {len(writer.written)}"
+
+
+def _copy_rows(path: Path, writer: ShardWriter) -> None:
+    file = pq.ParquetFile(path)
+    for group in range(file.num_row_groups):
+        for row in file.read_row_group(group, columns=IMAGES.names).to_pylist():
+            writer.add(row)

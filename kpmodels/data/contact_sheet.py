@@ -68,7 +68,12 @@ def draw_tile(store: DatasetStore, image_id: str, data: bytes) -> NDArray[np.uin
         scale = 4.0
     # a JPEG may have come smaller: draw on what came, with coordinates to match
     ratio = pixels.shape[1] / record.width
-    drawn = draw_instances(pixels, _scaled(truth, ratio), store.info, Style(scale=scale / ratio, radius=3))
+    drawn = draw_instances(
+        pixels,
+        _scaled(truth, ratio),
+        store.info,
+        Style(scale=scale / ratio, radius=3, boxes=store.info.task != "points"),
+    )
     tile = np.full((TILE, TILE, 3), 16, np.uint8)
     drawn = drawn[:TILE, :TILE]
     tile[: drawn.shape[0], : drawn.shape[1]] = drawn

@@ -241,15 +241,15 @@ def _split_notes(splits: dict[str, int]) -> list[str]:
 
 def _write(job: _Job, stage: Stage) -> IngestReport:
     """Write the new version into the stage, and put it in place unless nothing changed."""
-    writer = ShardWriter(stage.folder)
-    plan = _plan(job, _merged(job, writer))
-    if not plan.report.changed:
-        return plan.report
-    writer.flush()
+    with ShardWriter(stage.folder) as writer:
+        plan = _plan(job, _merged(job, writer))
+        if not plan.report.changed:
+            return plan.report
+        writer.finish()
     for shard in job.old.shards if job.old else ():
         share(shard, stage.folder)
     write_annotations(stage.folder, plan.table)
     write_description(stage.folder, plan.description)
     fingerprint = open_dataset(stage.folder).fingerprint
     stage.commit()
-    return replace(plan.report, shards_added=[path.name for path in writer.written], fingerprint=fingerprint)
+    return replace(plan.report, shards_added=sorted(path.name for path in writer.written), fingerprint=fingerprint)

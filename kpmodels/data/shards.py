@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,10 @@ Row = dict[str, Any]
 
 
 class ShardWriter:
-    """Takes images in any order and writes them to new shards; holds one shard (64 MiB) in memory at most.
+    """Takes images in any order and writes them to new shards, while the next ones are taken.
+
+    In memory are at most the shard that is written and the one that fills: 128 MiB. To be used in a ``with`` block, which
+    waits for what is under way.
 
     Attributes:
         written: The files written so far.
@@ -37,31 +41,48 @@ class ShardWriter:
         self.written: list[Path] = []
         self._rows: list[Row] = []
         self._bytes = 0
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="shards")
+        self._under_way: Future[None] | None = None
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(wait=True)
 
     def add(self, row: Row) -> None:
         if self._rows and self._bytes + len(row["bytes"]) > self.shard_bytes:
-            self.flush()
+            self._start()
         self._rows.append(row)
         self._bytes += len(row["bytes"])
 
-    def flush(self) -> None:
-        """Write what is held."""
-        if not self._rows:
-            return
-        self._rows.sort(key=lambda row: row["image_id"])
-        digest = hashlib.sha256("\n".join(row["image_id"] for row in self._rows).encode()).hexdigest()
-        path = self.folder / f"images-{digest[:16]}.parquet"
-        self._write(path)
-        self.written.append(path)
-        self._rows, self._bytes = [], 0
+    def _start(self) -> None:
+        """Hand what is held to the writing thread, once it is done with the shard before."""
+        self._wait()
+        if self._rows:
+            self._under_way = self._pool.submit(self._write, _last_first(self._rows))
+            self._rows, self._bytes = [], 0
 
-    def _write(self, path: Path) -> None:
+    def _wait(self) -> None:
+        under_way, self._under_way = self._under_way, None
+        if under_way is not None:
+            under_way.result()
+
+    def finish(self) -> None:
+        """Write what is held, and have all of it on the disk."""
+        self._start()
+        self._wait()
+
+    def _write(self, rows: list[Row]) -> None:
+        digest = hashlib.sha256("\n".join(row["image_id"] for row in reversed(rows)).encode()).hexdigest()
+        path = self.folder / f"images-{digest[:16]}.parquet"
         with pq.ParquetWriter(
             path, IMAGES, compression="none", use_dictionary=False, write_statistics=False, version="2.6"
         ) as writer:
             group: list[Row] = []
             size = 0
-            for row in self._rows:
+            while rows:
+                row = rows.pop()
                 if group and (len(group) == GROUP_IMAGES or size + len(row["bytes"]) > GROUP_BYTES):
                     writer.write_table(pa.Table.from_pylist(group, schema=IMAGES))
                     group, size = [], 0
@@ -69,6 +90,12 @@ class ShardWriter:
                 size += len(row["bytes"])
             writer.write_table(pa.Table.from_pylist(group, schema=IMAGES))
         sync(path)
+        self.written.append(path)
+
+
+def _last_first(rows: list[Row]) -> list[Row]:
+    """Sorted from the last id to the first, so that rows can be let go of from the end while they are written."""
+    return sorted(rows, key=lambda row: row["image_id"], reverse=True)
 
 
 def write_annotations(folder: Path, table: pa.Table) -> None:

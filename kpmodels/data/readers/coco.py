@@ -39,16 +39,16 @@ def find_coco(root: Path) -> list[Path]:
 
 def _looks_like_coco(path: Path) -> bool:
     with open(path, "rb") as file:
-        head = file.read(1 << 16).lstrip()
-    if not head.startswith(b"{") or b'"' not in head:
+        head = file.read(1 << 16)
+    if not head.lstrip().startswith(b"{"):
         return False
     keys = sum(key in head for key in (b'"images"', b'"annotations"', b'"categories"'))
-    if keys == 0 and path.stat().st_size <= 1 << 16:
-        return False
+    if keys >= 2 or path.stat().st_size <= len(head):
+        return keys >= 2  # also where it is damaged: reading it tells what is wrong
     try:
         content = json.loads(path.read_bytes())
     except ValueError:
-        return keys >= 2  # damaged, but meant as COCO: reading it tells
+        return False
     return isinstance(content, dict) and {"images", "annotations"} <= content.keys()
 
 
