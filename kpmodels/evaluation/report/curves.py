@@ -86,7 +86,7 @@ def _counts(source: ReportSource) -> str:
 
 
 def threshold_charts(source: ReportSource) -> str:
-    """Precision and recall, false alarms and misses, as the score threshold moves."""
+    """Precision and recall over the score threshold, and the misses that a number of false alarms buys."""
     curve = source.curve()
     if not curve:
         return ""
@@ -104,7 +104,6 @@ def threshold_charts(source: ReportSource) -> str:
 
     used = f"the metrics above are taken at {source.options.score_threshold:g}"
     rates = line_chart(lines({"precision": "precision", "recall": "recall"}), "score threshold", "part", (0.0, 1.0))
-    alarms = line_chart(lines({"false_alarms_per_image": "false alarms per image"}), "score threshold", "per image")
     trade = [Series("new", [p["false_alarms_per_image"] for p in curve], [p["miss_rate"] for p in curve])]
     if source.curve(champion=True):
         old = source.curve(champion=True)
@@ -112,7 +111,6 @@ def threshold_charts(source: ReportSource) -> str:
         trade.append(Series(source.champion_title, xs, ys, True))
     cards = [card(rates, "Precision and recall", used)]
     if max(point["false_alarms_per_image"] for point in curve) > 0:
-        cards.append(card(alarms, "False alarms", used))
         chart = line_chart(trade, "false alarms per image", "miss rate", (0.0, 1.0))
         cards.append(card(chart, "Misses against false alarms", "each point is a score threshold"))
     return f'<div class="grid">{"".join(cards)}</div>'

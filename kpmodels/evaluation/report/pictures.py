@@ -18,7 +18,7 @@ from kpmodels.evaluation.keypoints import best_scored, counted, pair_instances
 from kpmodels.structures import DatasetInfo, Instances
 
 SIDE = 480
-SMALLEST_CUT = 48
+SMALLEST_CUT = 96
 FOUND, FALSE, MISSED, TRUTH = (64, 220, 130), (255, 84, 84), (255, 176, 32), (255, 255, 255)
 
 
@@ -119,8 +119,8 @@ def _draw_pose(cut: Cut, truth: Instances, found: Instances, info: DatasetInfo) 
             ends = cut.place(truth.keypoints[row, k, :2]), cut.place(found.keypoints[column, k, :2])
             cv2.line(canvas, *ends, TRUTH, 1, cv2.LINE_AA)
     for xy in truth.keypoints[truth.keypoints[..., 2] > 0][:, :2]:
-        cv2.circle(canvas, cut.place(xy), 10, (0, 0, 0), 4, cv2.LINE_AA)
-        cv2.circle(canvas, cut.place(xy), 10, TRUTH, 2, cv2.LINE_AA)
+        cv2.circle(canvas, cut.place(xy), 9, (0, 0, 0), 3, cv2.LINE_AA)
+        cv2.circle(canvas, cut.place(xy), 9, TRUTH, 1, cv2.LINE_AA)
     return canvas
 
 
@@ -152,8 +152,8 @@ def _sign(
         return
     centre = cut.place(instances.keypoints[row, 0, :2])
     if hollow:
-        cv2.circle(canvas, centre, 9, (0, 0, 0), 3, cv2.LINE_AA)
-        cv2.circle(canvas, centre, 9, colour, 1 if colour == TRUTH else 2, cv2.LINE_AA)
+        cv2.circle(canvas, centre, 11, (0, 0, 0), 4, cv2.LINE_AA)
+        cv2.circle(canvas, centre, 11, colour, 1 if colour == TRUTH else 3, cv2.LINE_AA)
     else:
-        cv2.circle(canvas, centre, 4, colour, -1, cv2.LINE_AA)
-        cv2.circle(canvas, centre, 4, (0, 0, 0), 1, cv2.LINE_AA)
+        cv2.circle(canvas, centre, 6, colour, -1, cv2.LINE_AA)
+        cv2.circle(canvas, centre, 6, (0, 0, 0), 1, cv2.LINE_AA)

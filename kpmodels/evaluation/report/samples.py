@@ -82,5 +82,5 @@ def _words(results: ImageTable, row: int) -> str:
         return f"{measured}, OKS {number(float(quality(results)[row]))}{alarms}"
     text = f"{of('tp'):.0f} found, {of('fn'):.0f} missed, {of('fp'):.0f} false"
     if results.meta.task == "points":
-        text += f"; count {number(of('count_pred')).rstrip('0').rstrip('.')} of {of('count_true'):.0f}"
+        text += f"; count {of('count_pred'):.1f} of {of('count_true'):.0f}"
     return text
