@@ -50,17 +50,24 @@ class Merge:
     known: list[str] = field(default_factory=list)
     new_bytes: int = 0
 
+    def __post_init__(self) -> None:
+        self._troubled = frozenset(problem.file for problem in self.problems.found)
+
     def take(self, taken: Taken) -> None:
         """One image: a problem, or a row of a shard and its labels."""
         image = taken.image
         id = f"image {image.id}" if image.id else ""
         if taken.error:
             self.problems.add("broken image", image.name, id, taken.error, "replace the file")
+            if image.size is not None:  # its labels may be wrong besides: all is told at once
+                checked_labels(image, *image.size, self.rules, self.problems)
             return
         if image.size is not None and image.size != (taken.width, taken.height):
             self._wrong_size(taken, id)
             return
         labels = checked_labels(image, taken.width, taken.height, self.rules, self.problems)
+        if not labels and (image.labels or image.name in self._troubled):
+            return  # all its labels are problems: without them it would pass for an image without objects
         if taken.image_id in self.labels:
             self._twice(taken, labels, id)
             return

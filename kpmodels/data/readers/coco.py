@@ -7,7 +7,6 @@ nothing in the file says which; a shift that some need and others do not would b
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +172,7 @@ def _read_one(drop: Drop, files: Files, path: Path, content: dict[str, Any], cat
         _read_image(drop, files, entry, name, near, by_id)
     wanted = {str(one["name"]): index for index, one in enumerate(categories)}
     labels = {_key(one["id"]): wanted.get(str(one["name"]), -1) for one in content["categories"]}
-    twice = {id for id, count in Counter(_id(one) for one in content["annotations"]).items() if id and count > 1}
+    seen: set[str] = set()
     problems, left_out = drop.problems, 0
     for annotation in content["annotations"]:
         if not isinstance(annotation, dict) or "image_id" not in annotation:
@@ -188,7 +187,7 @@ def _read_one(drop: Drop, files: Files, path: Path, content: dict[str, Any], cat
         elif labels.get(_key(annotation.get("category_id"))) is None:
             what = f"category_id {annotation.get('category_id')} is not among the categories of {name}"
             problems.add("unknown category", image.name, f"annotation {_id(annotation)}", what, "add the category")
-        elif _id(annotation) in twice:
+        elif _id(annotation) in seen:
             what = f"{name} has more than one annotation with this id"
             problems.add(
                 "duplicate annotation id", image.name, f"annotation {_id(annotation)}", what, "give each its own"
@@ -196,6 +195,7 @@ def _read_one(drop: Drop, files: Files, path: Path, content: dict[str, Any], cat
         elif labels[_key(annotation["category_id"])] < 0:
             left_out += 1
         else:
+            seen.update([_id(annotation)] if _id(annotation) else [])
             _read_label(drop, image, annotation, labels[_key(annotation["category_id"])])
     if left_out:
         drop.notes.append(f"{left_out} annotations of other categories were left out of {name}")

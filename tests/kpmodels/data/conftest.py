@@ -75,3 +75,45 @@ def write_store(tmp_path: Path) -> StoreMaker:
         return open_dataset(folder)
 
     return write
+
+
+@pytest.fixture
+def coco_drop(tmp_path: Path) -> Callable[..., Path]:
+    """``coco_drop(name, count=4, seed=0, edit=None, keypoints=3)``: a drop of small PNGs with one instance each.
+
+    ``edit`` may change the content of ``annotations.json`` in place before it is written.
+    """
+
+    def make(
+        name: str = "drop",
+        count: int = 4,
+        seed: int = 0,
+        edit: Callable[[dict], object] | None = None,
+        keypoints: int = 3,
+    ) -> Path:
+        folder = tmp_path / name
+        (folder / "images").mkdir(parents=True)
+        names = ["nose", "left_ear", "right_ear", "tail"][:keypoints]
+        category = {
+            "id": 1,
+            "name": "mouse",
+            "keypoints": names,
+            "skeleton": [[1, 2], [1, 3]] if keypoints >= 3 else [],
+        }
+        content: dict = {"images": [], "annotations": [], "categories": [category]}
+        for number in range(count):
+            rng = np.random.default_rng(1000 * seed + number)
+            image = rng.integers(0, 255, (24, 32, 3), np.uint8)
+            file_name = f"{seed}-{number:03d}.png"
+            (folder / "images" / file_name).write_bytes(encode(image))
+            id = 100 * seed + number + 1
+            content["images"].append({"id": id, "file_name": file_name, "width": 32, "height": 24})
+            points = np.column_stack([rng.uniform(4, 20, (keypoints, 2)).round(2), np.full(keypoints, 2)])
+            one = {"id": id, "image_id": id, "category_id": 1, "iscrowd": 0, "bbox": [2, 3, 20, 19], "area": 380}
+            content["annotations"].append({**one, "keypoints": points.ravel().tolist()})
+        if edit is not None:
+            edit(content)
+        (folder / "annotations.json").write_text(json.dumps(content))
+        return folder
+
+    return make
