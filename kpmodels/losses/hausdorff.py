@@ -106,14 +106,18 @@ def hausdorff_terms(
     if alpha >= 0:
         raise ValueError(f"the generalized mean needs an exponent below 0, not {alpha}")
     B, H, W = probabilities_BHW.shape
-    probabilities = probabilities_BHW if probabilities_BHW.dtype == torch.float64 else probabilities_BHW.float()
-    scale = probabilities.new_ones((B, 2)) if scale_B2 is None else scale_B2.to(probabilities)
-    furthest = _diagonal(H, W, B, None if max_distance == "map" else scale, probabilities)
-    with torch.autocast(probabilities.device.type, enabled=False):
+    like = probabilities_BHW.new_ones((), dtype=_precision(probabilities_BHW))
+    scale = like.new_ones((B, 2)) if scale_B2 is None else scale_B2.to(like)
+    furthest = _diagonal(H, W, B, None if max_distance == "map" else scale, like)
+    with torch.autocast(probabilities_BHW.device.type, enabled=False):
         false_alarm, miss = _HausdorffTerms.apply(
-            probabilities.contiguous(), points_BN2.detach(), present_BN.bool(), scale, furthest, float(alpha), eps
+            probabilities_BHW, points_BN2.detach(), present_BN.bool(), scale, furthest, float(alpha), eps
         )
     return false_alarm, miss
+
+
+def _precision(values: Tensor) -> torch.dtype:
+    return torch.float64 if values.dtype == torch.float64 else torch.float32
 
 
 def _diagonal(H: int, W: int, B: int, scale_B2: Tensor | None, like: Tensor) -> Tensor:
@@ -123,7 +127,11 @@ def _diagonal(H: int, W: int, B: int, scale_B2: Tensor | None, like: Tensor) -> 
 
 
 class _HausdorffTerms(torch.autograd.Function):
-    """Computes value and gradient together, piece by piece; keeps two maps per map and nothing per pair."""
+    """Computes value and gradient together, piece by piece; keeps two maps per map and nothing per pair.
+
+    The gradient of a saturated cell on a point can leave the range of float16; it is limited to it, so that the zero
+    slope of the sigmoid still makes it zero and no NaN.
+    """
 
     @staticmethod
     def forward(
@@ -136,6 +144,8 @@ class _HausdorffTerms(torch.autograd.Function):
         alpha: float,
         eps: float,
     ) -> tuple[Tensor, Tensor]:
+        ctx.dtype = probabilities_BHW.dtype
+        probabilities_BHW = probabilities_BHW.to(_precision(probabilities_BHW)).contiguous()
         nearest_BHW, miss_B, slope_BHW = nearest_and_means(
             probabilities_BHW, points_BN2, present_BN, scale_B2, furthest_B, alpha, eps, ctx.needs_input_grad[0]
         )
@@ -153,4 +163,6 @@ class _HausdorffTerms(torch.autograd.Function):
         gradient = slope_BHW * grad_miss_B[:, None, None]
         gradient.addcmul_(nearest_BHW, per_distance)
         gradient.sub_(per_distance * false_alarm_B[:, None, None])
-        return gradient, None, None, None, None, None, None
+        if ctx.dtype == torch.float16:
+            gradient.clamp_(-torch.finfo(ctx.dtype).max, torch.finfo(ctx.dtype).max)
+        return gradient.to(ctx.dtype), None, None, None, None, None, None

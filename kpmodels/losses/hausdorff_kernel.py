@@ -110,7 +110,7 @@ def _run(block: _Block, alpha: float, eps: float, size: int, scratch: Tensor) ->
         The mean over the points of their generalized means, ``[m]``.
     """
     m, _, H, W = block.probabilities_m1HW.shape
-    constant = block.furthest_m111 + eps
+    idle_m1HW = (1 - block.probabilities_m1HW).mul_(block.furthest_m111).add_(eps)
     means = []
     columns = (block.squared_x_mn1W, block.squared_y_mnH1, block.weights_mn)
     for squared_x, squared_y, weights in zip(*(column.split(size, dim=1) for column in columns), strict=True):
@@ -118,13 +118,12 @@ def _run(block: _Block, alpha: float, eps: float, size: int, scratch: Tensor) ->
         distance, element = scratch[:, : m * c * H * W].view(2, m, c, H, W).unbind()
         torch.add(squared_x, squared_y, out=distance)
         torch.minimum(block.nearest_mHW, distance.amin(1) if c > 1 else distance[:, 0], out=block.nearest_mHW)
-        distance.sqrt_().sub_(block.furthest_m111)
-        torch.addcmul(constant, block.probabilities_m1HW, distance, out=element)
+        torch.addcmul(idle_m1HW, block.probabilities_m1HW, distance.sqrt_(), out=element)
         mean, factor = generalized_mean(element, alpha)
         means.append(mean)
         if block.slope_mHW is None:
             continue
-        distance.mul_(element)
+        distance.sub_(block.furthest_m111).mul_(element)
         factor.mul_(weights)
         block.slope_mHW.view(m, 1, H * W).baddbmm_(factor[:, None], distance.view(m, c, H * W))
     return (torch.cat(means, dim=1) * block.weights_mn).sum(1)
