@@ -27,7 +27,8 @@ from kpmodels.training.schedule import rate_factor
 from kpmodels.training.state import Record, RunState
 from kpmodels.training.step import Stepper, move
 
-CHECKPOINT_SHARE = 0.05  # of the time at most goes into checkpoints that nothing but safety asks for
+CHECKPOINT_SHARE = 0.05  # of the time at most goes into checkpoints that nothing but safety asks for ...
+QUICK = 0.1  # ... unless they take less than so many seconds: then there is one after each epoch
 TELL_EVERY = 5.0  # seconds between step events
 
 
@@ -213,7 +214,7 @@ class _Loop:
     def _save_if_due(self, best: bool) -> None:
         if not self.place.is_first:
             return
-        pause = self.saving_took * (1 / CHECKPOINT_SHARE - 1)
+        pause = self.saving_took * (1 / CHECKPOINT_SHARE - 1) if self.saving_took > QUICK else 0.0
         start = time.monotonic()
         if best or self.state.is_finished(self.options) or start - self.saved_at >= pause:
             self._save()
@@ -235,11 +236,12 @@ class _Loop:
 
     def finish(self) -> None:
         """Export the best model, from the first process."""
+        if not self.place.is_first:
+            return
         best = self.state.best_epoch
         if best is not None:
             self.ema.average.load_state_dict(read_weights(self.checkpoints.path(best), "ema.safetensors"))
-        if self.place.is_first:
-            self.parts.export(self.ema.average.eval(), self.state)
+        self.parts.export(self.ema.average.eval(), self.state)
         self.tell(
             {
                 "event": "end",

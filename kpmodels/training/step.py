@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -79,10 +80,7 @@ class Stepper:
             self.detector.compile()
         self.module: nn.Module = LossModule(self.detector, options, place.device)
         if is_distributed():
-            # finding unused parameters keeps the buckets as they are at first: a resumed run then adds in the same order
-            self.module = DistributedDataParallel(
-                self.module, broadcast_buffers=not synced, find_unused_parameters=not on_gpu
-            )
+            self.module = _distribute(self.module, broadcast_buffers=not synced, on_gpu=on_gpu)
 
     def step(self, batches: list[Batch], rate_factor: float) -> StepResult:
         """Train on the micro-batches of this process that make one global batch.
@@ -137,6 +135,16 @@ class Stepper:
         self.optimizer.load_state_dict(state["optimizer"])
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
+
+
+def _distribute(module: nn.Module, broadcast_buffers: bool, on_gpu: bool) -> nn.Module:
+    """DDP; on a CPU in a form in which a resumed run adds gradients in the same order as one that was never killed.
+
+    Looking for unused parameters has DDP keep its first buckets; without, it regroups them after the first step.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # broadcast_buffers has another name in the newest torch only
+        return DistributedDataParallel(module, broadcast_buffers=broadcast_buffers, find_unused_parameters=not on_gpu)
 
 
 def not_finite(what: str, ids: list[str]) -> UserError:

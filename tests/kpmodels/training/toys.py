@@ -93,9 +93,7 @@ class ToyLoader:
         samples: int = 24,
         before: Callable[[int, int, int], None] | None = None,
     ) -> None:
-        self.schedule = Schedule(
-            samples, options.batch_size, options.seed, place.rank, place.world, options.accumulate
-        )
+        self.schedule = Schedule(samples, options.batch_size, options.seed, place.rank, place.world, options.accumulate)
         self.before, self.rank, self.epoch = before, place.rank, 0
         self.seen: list[str] = []
 
@@ -122,7 +120,8 @@ def toy_validation(place: Place) -> Callable[[nn.Module], dict[str, float]]:
         with torch.no_grad():
             for sample in range(1000, 1007)[place.rank :: place.world]:
                 batch = toy_batch(np.array([sample]))
-                errors[sample] = float(detector.loss(detector(batch.images_B3HW), batch)["rows"])  # type: ignore[operator]
+                target_BHW = batch.images_B3HW[:, 0].float().flip(-1) / 255
+                errors[sample] = float(((detector(batch.images_B3HW)["map"][:, 0] - target_BHW) ** 2).mean())
         parts: list[dict[int, float]] = [errors]
         if is_distributed():
             parts = [{} for _ in range(place.world)]
@@ -159,7 +158,10 @@ def toy_parts(
     detector = ToyDetector(dropout)
     detector.poison = poison
     return Parts(
-        detector, ToyLoader(options, place, samples, before), toy_validation(place), export_to(folder)  # fmt: skip
+        detector,
+        ToyLoader(options, place, samples, before),
+        toy_validation(place),
+        export_to(folder),  # fmt: skip
     )
 
 
