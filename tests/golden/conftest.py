@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ import torch
 
 
 class Golden(Mapping[str, Any]):
-    """The arrays of one file of reference numbers; ``hyper`` holds the options they were made with."""
+    """The arrays of one file of reference numbers, the options they were made with, and what they mean, in words."""
 
     def __init__(self, path: Path) -> None:
         self._arrays = dict(np.load(path))
-        self.hyper: dict[str, Any] = json.loads(str(self._arrays.pop("meta"))).get("hyper") or {}
+        meta = json.loads(str(self._arrays.pop("meta")))
+        self.hyper: dict[str, Any] = meta.get("hyper") or {}
+        self.semantics: str = meta["semantics"]
 
     def __getitem__(self, key: str) -> Any:
         return self._arrays[key]
@@ -28,6 +31,12 @@ class Golden(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._arrays)
+
+    def stated(self, pattern: str) -> tuple[int, ...]:
+        """The whole numbers that the groups of a pattern find in the semantics."""
+        found = re.search(pattern, self.semantics)
+        assert found, f"{pattern} is not in the semantics"
+        return tuple(map(int, found.groups()))
 
     def tensor(self, key: str, dtype: torch.dtype | None = None) -> torch.Tensor:
         return torch.as_tensor(self._arrays[key], dtype=dtype)

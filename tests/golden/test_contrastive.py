@@ -64,7 +64,9 @@ def test_bank_over_steps(golden):
 
 def test_indexing(golden):
     g = golden("coke_indexing")
-    close(cell_index(g.tensor("in_kp").flip(-1), 8, (32, 32)), g.tensor("out_index"))
+    height, width, stride = g.stated(r"(\d+)x(\d+) image, stride (\d+)")
+    index = cell_index(g.tensor("in_kp").flip(-1), stride, (height // stride, width // stride))
+    close(index, g.tensor("out_index"))
 
 
 def test_inference(golden):

@@ -66,7 +66,7 @@ def test_image_without_points_in_the_original(golden, dtype):
 
 def test_generalized_mean(golden):
     g = golden("whd")
-    for p in (1, 3, 9):
+    for p in sorted({int(key.split("_p")[1].split("_")[0]) for key in g if key.startswith("out_genmean")}):
         for suffix, dtype in (("", torch.float32), ("_f64", torch.float64)):
             values = g.tensor("in_genmean", dtype) + g.hyper["eps_genmean"]
             mean, _ = generalized_mean(values.T[None, :, None].clone(), -p)
