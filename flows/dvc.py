@@ -12,6 +12,7 @@ Measured with DVC 3.67.1, and the reasons for what is done here:
 from __future__ import annotations
 
 import configparser
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ def dvc(
         UserError: what the user must mend (no remote, one that cannot be reached, no space, another DVC at work).
         DvcError: any other failure. Neither when `check` is false.
     """
-    command = [sys.executable, "-m", "dvc", *words]
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", *words]
     done = run(command, folder, env=environment(env), on_line=on_line, check=False)
     if check and done.code != 0:
         raise _explained(words, done, folder)
@@ -108,16 +109,19 @@ def effective_config(folder: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
-def remotes(folder: Path) -> Remotes:
-    """The DVC remotes that hold in `folder`."""
-    return remotes_in(effective_config(folder))
+def local_config(worktree: Path) -> configparser.RawConfigParser:
+    """What `share_cache` wrote for a worktree."""
+    parser = configparser.RawConfigParser()
+    parser.read(worktree / ".dvc" / "config.local")
+    return parser
 
 
-def remotes_in(config: Mapping[str, str]) -> Remotes:
-    """The DVC remotes of an effective configuration."""
-    ends = {key: value for key, value in config.items() if key.startswith("remote.") and key.endswith(".url")}
-    urls = {key.removeprefix("remote.").removesuffix(".url"): value for key, value in ends.items()}
-    return Remotes(urls, config.get("core.remote"))
+def remotes(worktree: Path) -> Remotes:
+    """The DVC remotes of a worktree that `share_cache` was called for."""
+    config = local_config(worktree)
+    marks = {section: re.fullmatch(r"'remote \"(.+)\"'", section) for section in config.sections()}
+    urls = {mark[1]: config.get(section, "url", fallback="") for section, mark in marks.items() if mark}
+    return Remotes(urls, config.get("core", "remote", fallback=None))
 
 
 def share_cache(repository: Path, worktree: Path) -> None:
@@ -165,7 +169,7 @@ def repro_stage(
     Raises:
         UserError, DvcError: as `dvc`. ProcessError: the stage's own command failed; it holds the tail of the log.
     """
-    words = ["repro", "--wait-for-lock", "--single-item", *(["--force"] if force else []), stage]
+    words = ["repro", "--single-item", *(["--force"] if force else []), stage]
     done = dvc(worktree, *words, on_line=on_line, env=env, check=False)
     if done.code == 0:
         return done
@@ -176,7 +180,7 @@ def repro_stage(
 
 def checkout(worktree: Path, *targets: str) -> bool:
     """Links targets from the cache, over whatever lies there; False when some of their bytes are not in the cache."""
-    done = dvc(worktree, "checkout", "--wait-for-lock", "--force", *targets, check=False)
+    done = dvc(worktree, "checkout", "--force", *targets, check=False)
     return done.code == 0 and MISSING not in done.text
 
 
@@ -192,7 +196,7 @@ def pull(
     known = remotes(worktree)
     problems = []
     for name in [remote] if remote else known.order:
-        words = ["pull", "--wait-for-lock", "--force", "--remote", name, *targets]
+        words = ["pull", "--force", "--remote", name, *targets]
         done = dvc(worktree, *words, on_line=on_line, check=False)
         if (done.code == 0 and MISSING not in done.text) or checkout(worktree, *targets):
             return
@@ -219,13 +223,13 @@ def push(
     target = remote or known.default
     if target is None:
         dvc(worktree, "push", *targets)  # says so, in DVC's own words
-    words = ["push", "--wait-for-lock", *(["--remote", target] if target else []), *targets]
+    words = ["push", *(["--remote", target] if target else []), *targets]
     done = dvc(worktree, *words, on_line=on_line)
     for other in known.order:
         if MISSING not in done.text:
             break
         if other != target:
-            dvc(worktree, "fetch", "--wait-for-lock", "--remote", other, *targets, check=False)
+            dvc(worktree, "fetch", "--remote", other, *targets, check=False)
             done = dvc(worktree, *words, on_line=on_line)
     if MISSING in done.text:
         raise UserError(
@@ -237,9 +241,9 @@ def push(
 
 def status(worktree: Path) -> str:
     """What `dvc status` says of the workspace."""
-    return dvc(worktree, "status", "--wait-for-lock").text
+    return dvc(worktree, "status").text
 
 
 def add(worktree: Path, target: str) -> None:
     """Puts a file or folder under DVC, or what changed in it, without the rest of a larger tracked folder being there."""
-    dvc(worktree, "add", "--wait-for-lock", "--quiet", target)
+    dvc(worktree, "add", "--quiet", target)

@@ -7,7 +7,6 @@ commit and another from another, DVC's commands would need the bytes of both; so
 
 from __future__ import annotations
 
-import configparser
 import hashlib
 import json
 from pathlib import Path
@@ -78,10 +77,8 @@ def without(listing: Listing, name: str) -> Listing:
 
 
 def _object(worktree: Path, name: str) -> Path:
-    config = configparser.RawConfigParser()
-    config.read(worktree / ".dvc" / "config.local")
-    cache = Path(config.get("cache", "dir", fallback=str(worktree / ".dvc" / "cache")))
-    return cache / "files" / "md5" / name[:2] / name[2:]
+    cache = dvc.local_config(worktree).get("cache", "dir", fallback=str(worktree / ".dvc" / "cache"))
+    return Path(cache) / "files" / "md5" / name[:2] / name[2:]
 
 
 def _fetch(worktree: Path, text: str) -> None:
@@ -92,7 +89,7 @@ def _fetch(worktree: Path, text: str) -> None:
         path.write_text(text)
         name = yaml.safe_load(text)["outs"][0]["md5"]
         for remote in dvc.remotes(worktree).order:
-            words = ("fetch", "--wait-for-lock", "--remote", remote, f"{FOLDER}/.listing")
+            words = ("fetch", "--remote", remote, f"{FOLDER}/.listing")
             dvc.dvc(worktree, *words, check=False)
             if _object(worktree, name).exists():
                 return

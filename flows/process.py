@@ -18,6 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
+
 TAIL_LINES = 60
 GRACE_SECONDS = 15.0
 LineCallback = Callable[[str], None]
@@ -121,14 +123,21 @@ def end_group(child: subprocess.Popen[bytes], grace: float = GRACE_SECONDS) -> N
 
 
 def _alive(group: int) -> bool:
-    """Whether a process of the group is there (one that ended but was not reaped by its parent counts)."""
+    """Whether a process of the group still runs; one that ended counts no more, even if nobody reaped it."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return True
+    return any(_runs_in(process, group) for process in psutil.process_iter())
+
+
+def _runs_in(process: psutil.Process, group: int) -> bool:
+    try:
+        return os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE
+    except (ProcessLookupError, PermissionError, psutil.Error):
+        return False
 
 
 def _completed(words: tuple[str, ...], child: subprocess.Popen[bytes], lines: deque[str], start: float) -> Completed:
