@@ -1,7 +1,7 @@
 """The bundled set, made by code: flying critters with five keypoints, or dots to count. Released under CC0.
 
 A critter is seen from above: a body with a beak (nose), two wings that flap on their own, a tail that bends at the
-rump. Left and right look alike and are told apart by the direction in which the critter flies, as in real animals.
+rump. Left and right look alike and are told apart by the direction in which the critter flies: upwards, more or less.
 Coordinates (x, y) are pixels with (0, 0) at the centre of the top left pixel.
 
 Labels are where an annotator would click: the true place plus Gaussian noise. A keypoint's OKS sigma is defined as the
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 WIDTH, HEIGHT = 160, 128
 QUALITY = 90
+HEADING = np.deg2rad(45)  # critters fly up the image, at most so far to either side
 FINE = 4  # everything is drawn at four times the size and averaged, so that edges are smooth and places exact
 NAMES = ("nose", "left_wing", "right_wing", "rump", "tail")
 SIGMAS = (0.020, 0.028, 0.028, 0.035, 0.028)
@@ -167,7 +168,7 @@ def draw_critter(rng: np.random.Generator) -> Drawn:
     size = rng.uniform(1.0, 1.6)
     pose = _Pose.random(rng, size)
     centre_2 = rng.uniform((40, 40), (WIDTH - 40, HEIGHT - 40))
-    towards = _turn(rng.uniform(0, 2 * np.pi))
+    towards = _turn(rng.uniform(-HEADING, HEADING) - np.pi / 2)  # y points down: a quarter turn back is up
     places_K2 = centre_2 + pose.places_K2 @ towards.T
     mask = np.zeros(canvas.shape[:2], np.uint8)
     colours = [
