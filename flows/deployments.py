@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 from flows.environment import prepare_environment
 from flows.repository import find_repository
@@ -13,12 +14,13 @@ def serve_all() -> None:
     prepare_environment(find_repository(Path.cwd()))
 
     from prefect import serve
+    from prefect.deployments.runner import RunnerDeployment
 
     from flows.ingest import ingest
     from flows.promote import promote
     from flows.retrain import retrain
 
-    serve(
+    offered = [
         retrain.to_deployment(
             "retrain",
             description="Data version -> training -> evaluation -> registered version -> champion, if it is better.",
@@ -34,9 +36,8 @@ def serve_all() -> None:
             description="Make a registered version the champion, or go back to the champion before.",
             tags=["registry"],
         ),
-        limit=2,
-        print_starting_message=False,
-    )
+    ]
+    serve(*(cast(RunnerDeployment, one) for one in offered), limit=2, print_starting_message=False)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,9 @@ def train(
     storage: Annotated[
         Path, typer.Option(envvar="KP_RUN_STORAGE", help="Where checkpoints of running trainings are kept.")
     ] = Path(".runs/train"),
-    force: Annotated[bool, typer.Option(envvar="KP_FORCE", help="Train anew although the same run is finished.")] = False,
+    force: Annotated[
+        bool, typer.Option(envvar="KP_FORCE", help="Train anew although the same run is finished.")
+    ] = False,
     address: Annotated[str, typer.Option(envvar="KP_RAY_ADDRESS", help="Ray cluster; empty: this machine.")] = "",
 ) -> None:
     """Train one experiment: the train stage of dvc.yaml. Killed and started again, it goes on."""
@@ -66,7 +68,9 @@ def evaluate(
     print_metrics({str(model): values})
 
 
-@app.command(epilog="Example: python -m kpmodels report results/new --champion results/old --model models/m --data datasets/d")
+@app.command(
+    epilog="Example: python -m kpmodels report results/new --champion results/old --model models/m --data datasets/d"
+)
 def report(
     results: Annotated[Path, typer.Argument(help="Folder that evaluate wrote.", exists=True, file_okay=False)],
     model: Annotated[Path, typer.Option(help="Folder of the model.", exists=True, file_okay=False)],
@@ -76,14 +80,25 @@ def report(
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "",
     champion_title: Annotated[str, typer.Option(help="What the champion is called on the page.")] = "champion",
     verdict: Annotated[Path | None, typer.Option(help="Also write the comparison here, as JSON.")] = None,
+    pictures: Annotated[Path | None, typer.Option(help="Also write the best and worst predictions here.")] = None,
 ) -> None:
     """One HTML page about a model, beside the champion if there is one."""
     from kpmodels.evaluation.report import write_comparison
 
     write_comparison(
-        new=results, champion=champion, model=model, data=data, out=out, title=title, champion_title=champion_title,
+        new=results,
+        champion=champion,
+        model=model,
+        data=data,
+        out=out,
+        title=title,
+        champion_title=champion_title,
         verdict=verdict,
     )
+    if pictures is not None:
+        from kpmodels.evaluation.report.files import write_pictures
+
+        write_pictures(results, model, data, pictures)
     print(f"report: {out.resolve()}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 import yaml
@@ -99,7 +99,7 @@ def shapes(
     out: Annotated[Path, typer.Argument(help="Folder to write images and annotations.json to.")],
     count: Annotated[int, typer.Option(help="Images.", min=1, max=100000)] = 160,
     seed: Annotated[int, typer.Option(help="Seed of the drawing.")] = 0,
-    kind: Annotated[str, typer.Option(help="pose or points.")] = "pose",
+    kind: Annotated[Literal["pose", "points"], typer.Option(help="What is drawn.")] = "pose",
 ) -> None:
     """Draw the synthetic set that comes with the project, or a larger one like it."""
     from kpmodels.data.synthetic import make_shapes

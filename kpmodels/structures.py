@@ -183,10 +183,14 @@ class Instances:
         """One Instances that holds the rows of all parts, in order; counts are added where all parts have one."""
         if not parts:
             raise ValueError("nothing to concatenate: how many keypoints an instance has is unknown")
-        columns = ("keypoints", "boxes", "labels", "scores", "areas", "crowd")
         counts = [part.count for part in parts]
         return cls(
-            *(np.concatenate([getattr(part, column) for part in parts]) for column in columns),
+            keypoints=np.concatenate([part.keypoints for part in parts]),
+            boxes=np.concatenate([part.boxes for part in parts]),
+            labels=np.concatenate([part.labels for part in parts]),
+            scores=np.concatenate([part.scores for part in parts]),
+            areas=np.concatenate([part.areas for part in parts]),
+            crowd=np.concatenate([part.crowd for part in parts]),
             ids=[one for part in parts for one in part.ids],
             count=None if any(c is None for c in counts) else float(sum(c for c in counts if c is not None)),
         )

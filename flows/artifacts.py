@@ -1,0 +1,101 @@
+"""What the Prefect UI shows of a run: progress, metrics beside the champion's, pictures, the report."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+from kpmodels.tables import NAMES
+
+
+class TrainingProgress:
+    """A progress artifact that follows the file to which the training appends one JSON line per epoch.
+
+    Args:
+        path: The file; it may not exist yet.
+        key: Key of the artifact: equal keys are one history in the UI.
+    """
+
+    def __init__(self, path: Path, key: str) -> None:
+        self.path = path
+        self.position = 0
+        self.artifact = cast(UUID, create_progress_artifact(0.0, key=artifact_key(key), description="training"))
+
+    def update(self) -> None:
+        """Read what was appended since the last call and move the bar."""
+        try:
+            with self.path.open() as stream:
+                stream.seek(self.position)
+                text = stream.read()
+        except FileNotFoundError:
+            return
+        complete, newline, _ = text.rpartition("\n")
+        if not newline:
+            return
+        self.position += len(complete.encode()) + 1
+        last = json.loads(complete.splitlines()[-1])
+        done, total = int(last["epoch"]), max(int(last["epochs"]), 1)
+        words = ", ".join(f"{name} {last[name]:.4g}" for name in ("loss", "score") if isinstance(last.get(name), float))
+        update_progress_artifact(self.artifact, 100.0 * done / total, description=f"epoch {done} of {total}: {words}")
+
+    def finish(self) -> None:
+        """Fill the bar: the training is over, or was not needed."""
+        self.update()
+        update_progress_artifact(self.artifact, 100.0)
+
+
+def show_metrics(key: str, columns: Mapping[str, Mapping[str, object]]) -> None:
+    """A table with one row per metric and one column per model."""
+    rows = []
+    for name, label in NAMES.items():
+        values = {title: metrics[name] for title, metrics in columns.items() if name in metrics}
+        if values:
+            rows.append({"metric": label, **{title: _short(values.get(title)) for title in columns}})
+    create_table_artifact(rows, key=artifact_key(key), description="Metrics")
+
+
+def show_pictures(key: str, pictures: list[Path]) -> None:
+    """Show small pictures on the run's page."""
+    for number, picture in enumerate(pictures):
+        kind = "png" if picture.suffix == ".png" else "jpeg"
+        content = base64.b64encode(picture.read_bytes()).decode()
+        create_image_artifact(
+            f"data:image/{kind};base64,{content}", key=artifact_key(f"{key}-{number}"), description=picture.stem
+        )
+
+
+def show_report(key: str, report: Path, summary: str) -> None:
+    """A link to the report, and the run's outcome in words."""
+    link = report_link(report)
+    create_markdown_artifact(f"{summary}\n\nReport: [{link}]({link})\n", key=artifact_key(f"{key}-summary"))
+    create_link_artifact(link, link_text="report", key=artifact_key(f"{key}-report"))
+
+
+def report_link(report: Path) -> str:
+    """The report's address: served by ``kp up`` where that runs, else the file itself."""
+    base = os.environ.get("KP_REPORTS_URL", "")
+    return f"{base.rstrip('/')}/{report.parent.name}/{report.name}" if base else report.resolve().as_uri()
+
+
+def artifact_key(text: str) -> str:
+    """Prefect's keys hold lowercase letters, digits and dashes only."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) else "-"

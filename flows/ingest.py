@@ -1,0 +1,125 @@
+"""The ingest flow: a drop of images and labels becomes a new data version."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from pydantic import BaseModel
+
+from flows import data_versions
+from flows.artifacts import artifact_key, show_pictures
+from flows.data_versions import DataVersion
+from flows.repository import find_repository
+from flows.stages import call, read_json
+from flows.workspace import Workspace
+from kpmodels.config.ingest import IngestOptions
+
+DEFAULT = IngestOptions()
+
+
+class IngestResult(BaseModel):
+    """What an ingest came to; ``version`` is empty when there is none (a dry run of a new data set)."""
+
+    name: str
+    version: str
+    changed: bool
+    dry_run: bool = False
+    report: dict[str, Any]
+
+
+@flow(name="ingest", flow_run_name="ingest {name}", persist_result=False)
+def ingest(
+    source: str, name: str, options: IngestOptions = DEFAULT, skip_bad: bool = False, dry_run: bool = False
+) -> IngestResult:
+    """Add a drop to a data set, and name the result as its next version.
+
+    Args:
+        source: Folder, archive or address of images and labels.
+        name: Of the data set, new or not: lower-case letters, digits and dashes.
+        options: How the drop is read.
+        skip_bad: Leave out what is broken, and record it, instead of refusing the drop.
+        dry_run: Read and check everything, write nothing.
+    """
+    repository = find_repository(Path.cwd())
+    inputs = json.dumps([source, options.model_dump(mode="json"), skip_bad, dry_run])
+    run = f"ingest-{name}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
+    workspace = Workspace.create(repository, run, revision="HEAD")
+    with workspace:
+        base = data_versions.prepare(workspace, name)
+        report = build(workspace, source, name, options, skip_bad, dry_run)
+        if dry_run or (not report["changed"] and base is not None):
+            version = base.version if base else ""
+            result = IngestResult(name=name, version=version, changed=False, dry_run=dry_run, report=report)
+        else:
+            made = register(workspace, name, report, base)
+            show(workspace, name, made, base, report)
+            publish(workspace, name)
+            result = IngestResult(name=name, version=made.version, changed=True, report=report)
+    workspace.remove()
+    return result
+
+
+@task(persist_result=False)
+def build(
+    workspace: Workspace, source: str, name: str, options: IngestOptions, skip_bad: bool, dry_run: bool
+) -> dict[str, Any]:
+    """Merge the drop into the workspace's folder of the data set."""
+    report = workspace.repository / ".runs" / f"{workspace.run}.json"
+    words: list[str | Path] = ["data", "build", source, "--out", workspace.path / "datasets" / name, "--name", name]
+    words += ["--options", options.model_dump_json(), "--report", report]
+    words += ["--skip-bad"] if skip_bad else []
+    words += ["--dry-run"] if dry_run else []
+    call(workspace, *words)
+    content = read_json(report)
+    report.unlink()
+    return content
+
+
+@task(persist_result=False)
+def register(workspace: Workspace, name: str, report: dict[str, Any], base: DataVersion | None) -> DataVersion:
+    """Put the folder under DVC, commit the pointer, and tag the commit as the next version."""
+    figures = (
+        f"{report['images']} images, {report['instances']} instances; {report['images_added']} images added, "
+        f"{report['images_relabelled']} relabelled"
+    )
+    made = data_versions.register_data(workspace, name, figures, base)
+    get_run_logger().info("registered %s: %s", made, figures)
+    return made
+
+
+def show(workspace: Workspace, name: str, made: DataVersion, base: DataVersion | None, report: dict[str, Any]) -> None:
+    """Put what is new on the run's page, with a sheet of labelled images."""
+    folder = workspace.repository / ".runs" / "reports" / f"{name}-{made.version}"
+    folder.mkdir(parents=True, exist_ok=True)
+    sheet = folder / "contact-sheet.png"
+    call(workspace, "data", "show", workspace.path / "datasets" / name, "--out", sheet, "--count", "12")
+    rows = "\n".join(
+        f"| {key.replace('_', ' ')} | {report[key]} |"
+        for key in ("images", "instances", "images_added", "images_relabelled", "images_unchanged", "splits")
+    )
+    before = f", made from {base}" if base else ""
+    create_markdown_artifact(
+        f"**{made}**{before}\n\n| what | number |\n|---|---|\n{rows}\n", key=artifact_key(f"{name}-{made.version}")
+    )
+    show_pictures(f"{name}-{made.version}-sheet", [sheet])
+
+
+@task(retries=2, retry_delay_seconds=10, persist_result=False)
+def publish(workspace: Workspace, name: str) -> None:
+    """Push the bytes and the tags to where the user shares them."""
+    get_run_logger().info("pushed to %s", data_versions.publish(workspace, name))
+
+
+def print_result(result: IngestResult) -> None:
+    """The end of an ingest on the terminal."""
+    if result.dry_run:
+        print("dry run: nothing was written")
+    elif not result.changed:
+        print(f"nothing new: {result.name}@{result.version} stays the newest version")
+    else:
+        print(f"data version {result.name}@{result.version}")

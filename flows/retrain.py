@@ -1,0 +1,187 @@
+"""The retrain flow: data version -> train -> evaluate -> register -> gate -> champion.
+
+The stages are those of ``dvc.yaml``, run one by one in a worktree of the run's own; what comes out is committed,
+named by tags, and pushed. Nothing of the user's checkout is touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from prefect import flow, get_run_logger, task
+from pydantic import BaseModel
+
+from flows import data_versions, git, registry
+from flows.artifacts import show_metrics, show_pictures, show_report
+from flows.bundled import resolve_or_adopt
+from flows.champion import champion_results
+from flows.data_versions import DataVersion
+from flows.gate import Decision, decide
+from flows.lockfile import stage_hashes
+from flows.registry import ModelVersion
+from flows.repository import find_repository
+from flows.stages import call, read_json, run_stage
+from flows.workspace import Workspace
+from kpmodels.config import Experiment
+
+DEFAULT = Experiment()
+
+
+class RetrainResult(BaseModel):
+    """What a retrain run came to.
+
+    Attributes:
+        unchanged: Nothing was new: the version is one that was registered before.
+        champion: Whether the version is champion now, for the given reason.
+        report: An HTML page.
+    """
+
+    run: str
+    model: str
+    version: str
+    data: str
+    champion: bool
+    unchanged: bool
+    reason: str
+    metrics: dict[str, float | str]
+    report: Path
+
+
+@flow(name="retrain", flow_run_name="retrain {experiment.name}", persist_result=False, validate_parameters=True)
+def retrain(experiment: Experiment = DEFAULT, force: bool = False, snapshot: bool = True) -> RetrainResult:
+    """Train, evaluate and register one detector; it becomes champion when the gate says so.
+
+    Args:
+        experiment: The detector, its data and its training.
+        force: Train anew although nothing changed since the last run.
+        snapshot: Take uncommitted changes of the checkout into the run's commit; else refuse to run with them.
+    """
+    repository = find_repository(Path.cwd())
+    data = resolve_or_adopt(repository, experiment.data.name, experiment.data.version)
+    with open_workspace(repository, experiment, data, snapshot) as workspace:
+        get_run_logger().info("run %s %s; data %s", workspace.run, workspace.note, data)
+        data_versions.place(workspace, data)
+        workspace.write_params(experiment.model_dump(mode="json"))
+        run_stage(workspace, "train", force)
+        run_stage(workspace, "evaluate", force)
+        before = champion_results(workspace, experiment.name, data.name)
+        version, unchanged = register(workspace, experiment, data)
+        report, decision = compare(workspace, experiment, version, unchanged, before)
+        result = RetrainResult(
+            run=workspace.run,
+            model=version.name,
+            version=version.version,
+            data=str(data),
+            champion=settle(repository, version, unchanged, decision),
+            unchanged=unchanged,
+            reason=decision.reason,
+            metrics=read_json(workspace.path / "results" / experiment.name / "metrics.json"),
+            report=report,
+        )
+        show(workspace, result, before)
+        publish(workspace, version, data)
+    return result
+
+
+def open_workspace(repository: Path, experiment: Experiment, data: DataVersion, snapshot: bool) -> Workspace:
+    """The worktree of the run; equal code, data and options are the same run, which goes on where it was."""
+    dirty = bool(git.status(repository))
+    base = git.snapshot(repository, "name") if dirty and snapshot else git.head(repository)
+    tree = git.git(repository, "rev-parse", f"{base}^{{tree}}")
+    inputs = json.dumps([tree, experiment.model_dump(mode="json"), data.commit])
+    run = f"retrain-{experiment.name}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
+    return Workspace.create(repository, run, snapshot=snapshot)
+
+
+@task(persist_result=False)
+def register(workspace: Workspace, experiment: Experiment, data: DataVersion) -> tuple[ModelVersion, bool]:
+    """Commit the run and name it as the next version; a run that made the same model again gets the version it has."""
+    name = experiment.name
+    ours = _made(workspace.repository, (workspace.path / "dvc.lock").read_text(), name, data)
+    for row in reversed(registry.list_versions(workspace.repository, name)):
+        lock = git.show(workspace.repository, row.commit, "dvc.lock")
+        if lock is not None and _made(workspace.repository, lock, name, data) == ours:
+            return row, True
+    metrics = read_json(workspace.path / "results" / name / "metrics.json")
+    figures = ", ".join(f"{key} {value:.4g}" for key, value in headline_keys(metrics).items())
+    message = f"{experiment.detector.kind} on {data}: {figures}\n\n{json.dumps(metrics, indent=1, sort_keys=True)}"
+    commit = workspace.commit(f"Run {workspace.run}\n\n{experiment.detector.kind} on {data}")
+    workspace.keep()
+    version = registry.register(workspace.repository, name, commit, message)
+    get_run_logger().info("registered %s@%s", name, version)
+    return registry.find(workspace.repository, name, version), False
+
+
+def headline_keys(metrics: dict[str, float]) -> dict[str, float]:
+    """The few metrics that a message of one line has room for."""
+    from kpmodels.tables import NAMES
+
+    return {key: metrics[key] for key in NAMES if isinstance(metrics.get(key), int | float)}
+
+
+def _made(repository: Path, lock: str, name: str, data: DataVersion) -> tuple[str, str]:
+    """The content hashes of a run's model and of the data it was measured on."""
+    hashes = stage_hashes(lock, "evaluate")
+    return hashes.get(f"models/{name}", ""), hashes.get(f"datasets/{data.name}", "")
+
+
+@task(persist_result=False)
+def compare(
+    workspace: Workspace,
+    experiment: Experiment,
+    version: ModelVersion,
+    unchanged: bool,
+    before: tuple[ModelVersion, Path] | None,
+) -> tuple[Path, Decision]:
+    """Write the report, beside the champion where there is another one, and ask the gate."""
+    name = experiment.name
+    report = workspace.repository / ".runs" / "reports" / workspace.run / "report.html"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    results = workspace.path / "results" / name
+    other = before if before and before[0].version != version.version else None
+    beside = ["--champion", str(other[1]), "--champion-title", f"champion {other[0]}"] if other else []
+    call(
+        workspace, "report", results, "--model", workspace.path / "models" / name,
+        "--data", workspace.path / "datasets" / experiment.data.name, "--out", report,
+        "--title", str(version), "--pictures", report.parent, *beside,
+    )  # fmt: skip
+    if unchanged:
+        return report, Decision(False, "nothing changed: the champion stays")
+    champion = registry.champion(workspace.repository, name)
+    if champion is not None and other is None:
+        return report, Decision(
+            False, f"{champion} cannot be measured on this data: promote by hand if you want this one"
+        )
+    metrics = read_json(results / "metrics.json")
+    return report, decide(experiment.gate, metrics, read_json(other[1] / "metrics.json") if other else None)
+
+
+def settle(repository: Path, version: ModelVersion, unchanged: bool, decision: Decision) -> bool:
+    """Promote when the gate said so; whether the version is champion then."""
+    if decision.promote and not unchanged:
+        registry.promote(repository, version.name, version.version, decision.reason)
+    champion = registry.champion(repository, version.name)
+    return champion is not None and champion.version == version.version
+
+
+def show(workspace: Workspace, result: RetrainResult, before: tuple[ModelVersion, Path] | None) -> None:
+    """Put the outcome on the run's page."""
+    columns = {f"{result.model}@{result.version}": result.metrics}
+    if before is not None and before[0].version != result.version:
+        columns[f"champion {before[0]}"] = read_json(before[1] / "metrics.json")
+    show_metrics(f"{workspace.run}-metrics", columns)
+    show_pictures(f"{workspace.run}-picture", sorted(result.report.parent.glob("*.jpg")))
+    state = "is champion" if result.champion else "is not champion"
+    show_report(
+        workspace.run, result.report, f"**{result.model}@{result.version}** on {result.data} {state}: {result.reason}"
+    )
+
+
+@task(retries=2, retry_delay_seconds=10, persist_result=False)
+def publish(workspace: Workspace, version: ModelVersion, data: DataVersion) -> None:
+    """Push bytes, the run's ref and the tags to where the user shares them. What fails stays and is pushed later."""
+    log = get_run_logger()
+    log.info("pushed to %s", workspace.push())
+    registry.push_tags(workspace.repository, [version.name, data.name])

@@ -1,0 +1,87 @@
+"""One stage of ``dvc.yaml`` as a Prefect task: its log reaches Prefect as it runs, training moves a progress bar."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.client.schemas.objects import State, TaskRun
+
+from flows.artifacts import TrainingProgress
+from flows.process import ProcessError, run
+from flows.workspace import Workspace
+from kpmodels.errors import UserError
+
+USER_MISTAKE = "error: "
+
+
+def _worth_a_retry(task_: Any, task_run: TaskRun, state: State[Any]) -> bool:
+    """Whether the failure may have been the world's: a mistake of the user's stays one."""
+    try:
+        state.result()
+    except UserError:
+        return False
+    except Exception:
+        return True
+    return False
+
+
+@task(
+    task_run_name="{stage}", retries=1, retry_delay_seconds=5, retry_condition_fn=_worth_a_retry, persist_result=False
+)
+def run_stage(workspace: Workspace, stage: str, force: bool = False) -> None:
+    """Bring one stage up to date, or take its outputs from the cache.
+
+    Raises:
+        UserError: the stage's command refused something that the user gave it.
+        ProcessError: it failed in another way; the error holds the tail of the log.
+    """
+    log = get_run_logger()
+    if stage != "train":
+        _explained(lambda: workspace.run_stage(stage, log.info, force))
+        return
+    progress = TrainingProgress(training_log(workspace), f"{workspace.run}-progress")
+
+    def on_line(line: str) -> None:
+        log.info(line)
+        progress.update()
+
+    progress.path.unlink(missing_ok=True)
+    _explained(lambda: workspace.run_stage(stage, on_line, force))
+    progress.finish()
+
+
+def training_log(workspace: Workspace) -> Path:
+    """Where the training of a run tells how far it is."""
+    return workspace.repository / ".runs" / f"{workspace.run}.progress.jsonl"
+
+
+def call(workspace: Workspace, *words: str | Path) -> None:
+    """Run a ``kpmodels`` command with the code of the workspace; its lines go to the run's log."""
+    log = get_run_logger()
+    command = [sys.executable, "-m", "kpmodels", *words]
+    _explained(lambda: run(command, workspace.path, env=workspace.environment(), on_line=log.info))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file that a stage wrote."""
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def _explained(action: Callable[[], object]) -> None:
+    """Run something; when its log ends with an error that is meant for the user, raise that."""
+    try:
+        action()
+    except ProcessError as error:
+        lines = error.completed.lines
+        starts = [number for number, line in enumerate(lines) if line.startswith(USER_MISTAKE)]
+        if not starts:
+            raise
+        words = [lines[starts[-1]].removeprefix(USER_MISTAKE)]
+        remedy = next((line for line in lines[starts[-1] + 1 :] if line.startswith("  -> ")), "")
+        raise UserError(words[0], remedy.removeprefix("  -> ")) from None

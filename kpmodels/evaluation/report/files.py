@@ -1,0 +1,39 @@
+"""The pictures of a report as files of their own, for pages that show a few of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kpmodels.data.store import open_dataset
+from kpmodels.evaluation.report.pictures import picture
+from kpmodels.evaluation.report.samples import best_and_worst
+from kpmodels.evaluation.report.source import ReportSource
+from kpmodels.structures import Instances
+
+
+def write_pictures(results: Path, model: Path, data: Path, folder: Path, each: int = 2) -> list[Path]:
+    """Write the best and the worst predictions, ``each`` of both, as ``best-1.jpg`` ... and ``worst-1.jpg`` ...
+
+    Args:
+        results: Folder that ``evaluate`` wrote.
+        model: The model's folder.
+        data: Folder of the data set that was measured on.
+        folder: Where the pictures go; pictures of an earlier call go away.
+    """
+    source = ReportSource(results, model, open_dataset(data))
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in (*folder.glob("best-*.jpg"), *folder.glob("worst-*.jpg")):
+        old.unlink()
+    written = []
+    for word, rows in zip(("best", "worst"), best_and_worst(source.table, each), strict=True):
+        for number, row in enumerate(rows, 1):
+            path = folder / f"{word}-{number}.jpg"
+            path.write_bytes(_drawn(source, source.table.image_ids[row]))
+            written.append(path)
+    return written
+
+
+def _drawn(source: ReportSource, image_id: str) -> bytes:
+    store = source.store
+    found = source.predictions.get(image_id, Instances.empty(store.info.num_keypoints))
+    return picture(store.read_bytes(image_id), store.instances(image_id), found, store.info, source.options)
