@@ -149,7 +149,8 @@ def to_coco(
     Args:
         sizes: (width, height) by file name.
     """
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for image_id, (name, found) in enumerate(predictions.items(), 1):
         image: dict[str, Any] = {"id": image_id, "file_name": name}
         if sizes is not None:

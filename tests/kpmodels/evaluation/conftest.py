@@ -49,3 +49,53 @@ def cases():
         pose_info=pose_info, points_info=points_info, boxes_info=boxes_info, animal=animal, records=records,
         results=results, Instances=Instances,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory):
+    """The bundled set made small, as a stored data set: by kind."""
+    from kpmodels.config.ingest import IngestOptions
+    from kpmodels.data.ingest import build_version
+    from kpmodels.data.store import open_dataset
+    from kpmodels.data.synthetic import make_shapes
+
+    stores = {}
+
+    def make(kind):
+        if kind not in stores:
+            folder = tmp_path_factory.mktemp(kind)
+            make_shapes(folder / "drop", 20, 0, kind)
+            build_version(folder / "drop", folder / "shapes", "shapes", options=IngestOptions(split=(0.3, 0.2, 0.5)))
+            stores[kind] = open_dataset(folder / "shapes")
+        return stores[kind]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def untrained(shapes, tmp_path_factory):
+    """A model folder with a tiny detector that has learned nothing: by kind and region."""
+    import torch
+
+    from kpmodels.config import parse_experiment
+    from kpmodels.detectors.build import build_detector
+    from kpmodels.model import save_model
+
+    torch.set_num_threads(1)
+    folders = {}
+
+    def make(kind, region="auto", name="shapes-model"):
+        if (kind, region, name) not in folders:
+            pose = {"kind": "heatmap", "region": region, "flip_test": False}
+            detector = {"kind": "locator", "tiling": "resize"} if kind == "points" else pose
+            backbone = {"pretrained": False, "neck_channels": 8, "out_stride": 8}
+            content = {"name": name, "detector": {**detector, "input_size": 64, "backbone": backbone}}
+            experiment = parse_experiment(content)
+            store = shapes(kind)
+            torch.manual_seed(0)
+            folder = tmp_path_factory.mktemp("model") / "model"
+            save_model(folder, build_detector(experiment, store.info), experiment, store.info, {"epochs": 0})
+            folders[kind, region, name] = folder
+        return folders[kind, region, name]
+
+    return make
