@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows import git
 from flows.environment import prepare_environment
 from flows.named_experiments import choose_experiment
-from flows.retrain import RetrainResult
+
+if TYPE_CHECKING:
+    from flows.retrain import RetrainResult
 
 
 def run_demo(repository: Path) -> RetrainResult:
