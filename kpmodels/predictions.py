@@ -8,13 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kpmodels.errors import UserError
 from kpmodels.structures import DatasetInfo, Instances
+
+if TYPE_CHECKING:
+    from kpmodels.predictor import Predictor
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 DRAWN_SIDE = 480
@@ -50,13 +53,25 @@ def predict_files(
     Raises:
         UserError: no images, one that is missing or broken, or boxes that do not fit.
     """
-    from kpmodels.predictor import as_rgb, load
+    from kpmodels.predictor import load
 
     files = image_files(images)
     given = None if boxes is None else read_boxes(boxes, files)
     predictor = load(model, device)
-    info = predictor.model.info
     out.mkdir(parents=True, exist_ok=True)
+    found, sizes = _predict_and_draw(predictor, files, given, out, threshold)
+    content = to_coco(found, predictor.model.info, sizes)
+    target = out / "predictions.json"
+    _write(target, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+    return Predicted(len(files), sum(len(one) for one in found.values()), target)
+
+
+def _predict_and_draw(
+    predictor: Predictor, files: list[Path], given: dict[Path, Any] | None, out: Path, threshold: float
+) -> tuple[dict[str, Instances], dict[str, tuple[int, int]]]:
+    """The instances and the (width, height) of each file, by its path; a drawing of each is written."""
+    from kpmodels.predictor import as_rgb
+
     found: dict[str, Instances] = {}
     sizes: dict[str, tuple[int, int]] = {}
     names = drawing_names(files)
@@ -66,11 +81,8 @@ def predict_files(
         for path, image, instances in zip(part, arrays, looked, strict=True):
             kept = instances.select(instances.scores >= np.float32(threshold))
             found[str(path)], sizes[str(path)] = kept, (image.shape[1], image.shape[0])
-            _write(out / names[path], _jpeg(draw_prediction(image, kept, info)))
-    content = to_coco(found, info, sizes)
-    target = out / "predictions.json"
-    _write(target, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
-    return Predicted(len(files), sum(len(one) for one in found.values()), target)
+            _write(out / names[path], _jpeg(draw_prediction(image, kept, predictor.model.info)))
+    return found, sizes
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:

@@ -46,7 +46,13 @@ def build_report(
     source = ReportSource(results, model, store, champion, title, champion_title)
     number = source.options.samples if samples is None else samples
     name = title or str(source.about.get("model", "")) or model.name
-    body = "\n".join(
+    body = _body(source, name, number)
+    _write(out, page(f"{name}: evaluation", body))
+    return source.comparison
+
+
+def _body(source: ReportSource, name: str, number: int) -> str:
+    return "\n".join(
         [
             _header(source, name),
             tables.verdict(source),
@@ -60,8 +66,6 @@ def build_report(
             _settings(source),
         ]
     )
-    _write(out, page(f"{name}: evaluation", body))
-    return source.comparison
 
 
 def write_comparison(
