@@ -73,6 +73,9 @@ def export(model: str | Path, out_path: Path) -> ExportReport:
     temporary = out_path.with_name(f".{out_path.stem}.{os.getpid()}.onnx")
     try:
         out_path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out_path}: cannot be written: {error.strerror or error}", "name another --out") from None
+    try:
         _write(detector, images, list(expected), temporary, _description(detector, loaded.meta))
         difference = _compare(temporary, images.numpy(), expected)
         if not difference <= TOLERANCE:
