@@ -45,7 +45,7 @@ def decode_image(data: bytes, min_width: int = 0, min_height: int = 0) -> NDArra
     if data[:2] == JPEG_MAGIC:
         try:
             return simplejpeg.decode_jpeg(data, "RGB", min_width=min_width, min_height=min_height, strict=False)
-        except ValueError:  # CMYK and other rarities
+        except (ValueError, KeyError):  # CMYK and other rarities; simplejpeg raises KeyError for some damaged headers
             return _decode_other(data)
     return _decode_other(data)
 
@@ -87,8 +87,8 @@ def image_size(data: bytes) -> tuple[int, int]:
     if data[:2] == JPEG_MAGIC:
         try:
             height, width, *_ = simplejpeg.decode_jpeg_header(data, strict=False)
-        except ValueError as error:
-            raise BrokenImageError(f"JPEG header: {error}") from None
+        except (ValueError, KeyError) as error:
+            raise BrokenImageError(f"the header of the JPEG cannot be read: {error}") from None
     elif data[:8] == PNG_MAGIC and len(data) >= 24:
         width, height = struct.unpack_from(">II", data, 16)
     else:
@@ -147,7 +147,7 @@ def _decode_jpeg_strictly(data: bytes) -> None:
     """Decode all coefficients, but pixels at 1/8 of the size only; half again as fast as decoding in full."""
     try:
         simplejpeg.decode_jpeg(data, "GRAY", fastdct=True, fastupsample=True, min_width=1, min_height=1)
-    except ValueError as error:
+    except (ValueError, KeyError) as error:
         if "premature" in str(error).lower() or "corrupt" in str(error).lower():
             raise BrokenImageError(str(error)) from None
         _decode_other(data)

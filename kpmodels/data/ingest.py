@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kpmodels.config.ingest import IngestOptions
+from kpmodels.config.ingest import IngestOptions, parse_ingest
 from kpmodels.data.archives import opened
 from kpmodels.data.drop import Drop
 from kpmodels.data.intake import take_in
@@ -67,12 +67,7 @@ def build_version(
     Raises:
         UserError: For anything wrong with the drop, all problems at once.
     """
-    options = options or IngestOptions()
-    if format != "auto":
-        options = IngestOptions.model_validate({**options.model_dump(), "format": format})
-    if not NAME.match(name):
-        raise UserError(f"{name!r} is no name for a data set", "use lower-case letters, digits and dashes")
-    _check_expression(options)
+    options = _checked_options(options or IngestOptions(), name, format)
     folder = Path(os.path.abspath(folder))
     with opened(source) as opened_source:
         old = _existing(folder, name, options)
@@ -114,9 +109,14 @@ class _Plan:
     report: IngestReport
 
 
-def _check_expression(options: IngestOptions) -> None:
+def _checked_options(options: IngestOptions, name: str, format: str) -> IngestOptions:
+    """The options with ``format`` in them, when they and the name make sense."""
+    if format != "auto":
+        options = parse_ingest({**options.model_dump(), "format": format})
+    if not NAME.match(name):
+        raise UserError(f"{name!r} is no name for a data set", "use lower-case letters, digits and dashes")
     if options.group_by in ("", "folder"):
-        return
+        return options
     try:
         groups = re.compile(options.group_by).groups
     except re.error as error:
@@ -125,6 +125,7 @@ def _check_expression(options: IngestOptions) -> None:
         raise UserError(
             f"group_by {options.group_by!r} has no bracket", "bracket the group's part, as in (mouse[0-9]+)_"
         )
+    return options
 
 
 def _existing(folder: Path, name: str, options: IngestOptions) -> DatasetStore | None:

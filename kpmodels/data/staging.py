@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,7 +81,10 @@ def _old(folder: Path) -> Path:
 
 
 def recover(folder: Path) -> None:
-    """Finish or undo a replacement that was killed between its two renames, and remove what killed runs left behind."""
+    """Finish or undo a replacement that was killed between its two renames, and remove what killed runs left a day ago."""
+    for left in folder.parent.glob(f".{folder.name}.new-*"):
+        if time.time() - left.stat().st_mtime > 86400:
+            shutil.rmtree(left, ignore_errors=True)
     old = _old(folder)
     if old.exists():
         if folder.exists():

@@ -7,15 +7,13 @@ nothing in the file says which; a shift that some need and others do not would b
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from pycocotools import mask as coco_mask
-
 from kpmodels.config.ingest import IngestOptions
-from kpmodels.data.drop import Drop, DropImage, Files, Label, locate, need_names, unlisted_images, walk_files
-from kpmodels.data.problems import Problems
+from kpmodels.data.drop import Drop, DropImage, Files, locate, need_names, unlisted_images, walk_files
+from kpmodels.data.readers.coco_labels import annotation_id, read_label
 from kpmodels.errors import UserError, nearest
 
 UNMEASURED = (
@@ -125,7 +123,7 @@ def _describe(
     drop.categories = tuple(str(one["name"]) for one in categories)
     drop.keypoints = tuple(str(name) for name in first.get("keypoints") or ())
     if not drop.keypoints and not options.keypoints:
-        count = next((len(a["keypoints"]) // 3 for _, c in contents for a in c["annotations"] if _has_points(a)), 0)
+        count = next((len(one["keypoints"]) // 3 for _, c in contents for one in _with_points(c, drop.categories)), 0)
         if count:
             raise need_names(contents[0][0].name, count)
     drop.keypoints = drop.keypoints or options.keypoints
@@ -144,8 +142,12 @@ def _describe(
     drop.licence = "; ".join(str(one) for one in licences if one)
 
 
-def _has_points(annotation: Any) -> bool:
-    return isinstance(annotation, dict) and bool(annotation.get("keypoints"))
+def _with_points(content: dict[str, Any], categories: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """The annotations of the wanted categories that have keypoints."""
+    ids = {_key(one["id"]) for one in content["categories"] if str(one["name"]) in categories}
+    for one in content["annotations"]:
+        if isinstance(one, dict) and one.get("keypoints") and _key(one.get("category_id")) in ids:
+            yield one
 
 
 def _index_pairs(category: dict[str, Any], key: str, count: int, path: Path) -> tuple[tuple[int, int], ...]:
@@ -176,27 +178,37 @@ def _read_one(drop: Drop, files: Files, path: Path, content: dict[str, Any], cat
     problems, left_out = drop.problems, 0
     for annotation in content["annotations"]:
         if not isinstance(annotation, dict) or "image_id" not in annotation:
-            problems.add("annotation without image", name, _id(annotation), "it has no image_id", "add it")
+            problems.add("annotation without image", name, annotation_id(annotation), "it has no image_id", "add it")
             continue
         image = by_id.get(_key(annotation["image_id"]))
         if image is None:
             what = f"its image_id {annotation['image_id']} is not among the images of {name}"
             problems.add(
-                "label for a missing image", name, f"annotation {_id(annotation)}", what, "add the image or drop it"
+                "label for a missing image",
+                name,
+                f"annotation {annotation_id(annotation)}",
+                what,
+                "add the image or drop it",
             )
         elif labels.get(_key(annotation.get("category_id"))) is None:
             what = f"category_id {annotation.get('category_id')} is not among the categories of {name}"
-            problems.add("unknown category", image.name, f"annotation {_id(annotation)}", what, "add the category")
-        elif _id(annotation) in seen:
+            problems.add(
+                "unknown category", image.name, f"annotation {annotation_id(annotation)}", what, "add the category"
+            )
+        elif annotation_id(annotation) in seen:
             what = f"{name} has more than one annotation with this id"
             problems.add(
-                "duplicate annotation id", image.name, f"annotation {_id(annotation)}", what, "give each its own"
+                "duplicate annotation id",
+                image.name,
+                f"annotation {annotation_id(annotation)}",
+                what,
+                "give each its own",
             )
         elif labels[_key(annotation["category_id"])] < 0:
             left_out += 1
         else:
-            seen.update([_id(annotation)] if _id(annotation) else [])
-            _read_label(drop, image, annotation, labels[_key(annotation["category_id"])])
+            seen.update([annotation_id(annotation)] if annotation_id(annotation) else [])
+            read_label(drop, image, annotation, labels[_key(annotation["category_id"])])
     if left_out:
         drop.notes.append(f"{left_out} annotations of other categories were left out of {name}")
 
@@ -204,10 +216,6 @@ def _read_one(drop: Drop, files: Files, path: Path, content: dict[str, Any], cat
 def _key(id: Any) -> int | str:
     """An id as a dictionary's key; 7 and "7" stay apart, 7.0 is 7."""
     return id if isinstance(id, int | str) else int(id) if isinstance(id, float) and id.is_integer() else repr(id)
-
-
-def _id(annotation: Any) -> str:
-    return str(annotation.get("id", "")) if isinstance(annotation, dict) else ""
 
 
 def _read_image(
@@ -235,70 +243,3 @@ def _size(entry: dict[str, Any]) -> tuple[int, int] | None:
     if isinstance(width, int | float) and isinstance(height, int | float) and width > 0 and height > 0:
         return int(width), int(height)
     return None
-
-
-def _read_label(drop: Drop, image: DropImage, annotation: dict[str, Any], label: int) -> None:
-    id, problems = f"annotation {_id(annotation)}", drop.problems
-    points = _keypoints(annotation, len(drop.keypoints), image.name, id, problems)
-    if points is None:
-        return
-    try:
-        box, area = _box_and_area(annotation, image)
-    except (TypeError, ValueError, IndexError, KeyError) as error:
-        what = f"its box or segmentation cannot be read: {error}"
-        problems.add("bad box", image.name, id, what, "bbox is [x, y, width, height] in pixels")
-        return
-    if box is None and not (points[:, 2] > 0).any():
-        problems.add("nothing labelled", image.name, id, "no box and no labelled keypoint", "complete it or drop it")
-        return
-    crowd = bool(annotation.get("iscrowd", 0))
-    image.labels.append(Label(points, label, box, area, crowd, _id(annotation)))
-
-
-def _keypoints(annotation: dict[str, Any], count: int, file: str, id: str, problems: Problems) -> Any:
-    """``[K, 3]`` float32, zeros where the annotation has none; None, and a problem, where they are wrong."""
-    numbers = annotation.get("keypoints") or []
-    if not numbers:
-        return np.zeros((count, 3), np.float32)
-    if len(numbers) != 3 * count:
-        what = f"{len(numbers) / 3:g} keypoints, the category has {count}"
-        problems.add(
-            "wrong number of keypoints", file, id, what, "give x, y, visibility for each, zeros for unlabelled"
-        )
-        return None
-    try:
-        points = np.asarray(numbers, np.float32).reshape(count, 3)
-    except (TypeError, ValueError):
-        problems.add("bad keypoints", file, id, "they are not all numbers", "x, y, visibility are numbers")
-        return None
-    if not np.isin(points[:, 2], (0, 1, 2)).all():
-        what = f"visibility {points[~np.isin(points[:, 2], (0, 1, 2)), 2][0]:g}"
-        problems.add("bad visibility", file, id, what, "it is 0 (not labelled), 1 (hidden) or 2 (seen)")
-        return None
-    return points
-
-
-def _box_and_area(
-    annotation: dict[str, Any], image: DropImage
-) -> tuple[tuple[float, float, float, float] | None, float | None]:
-    """Box (x1, y1, x2, y2) and area; from the segmentation (pycocotools) where the annotation lacks them."""
-    area = annotation.get("area")
-    box = annotation.get("bbox")
-    segmentation = annotation.get("segmentation")
-    if not box and segmentation and image.size:
-        mask = _encode(segmentation, *image.size)
-        box = [float(number) for number in coco_mask.toBbox(mask)]
-        area = float(coco_mask.area(mask)) if area is None else area
-    if not box:
-        return None, None if area is None else float(area)
-    x, y, width, height = (float(number) for number in box)
-    return (x, y, x + width, y + height), None if area is None else float(area)
-
-
-def _encode(segmentation: Any, width: int, height: int) -> Any:
-    """A run-length code of polygons or of an uncompressed or compressed run-length code."""
-    if isinstance(segmentation, list):
-        return coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
-    if isinstance(segmentation["counts"], list):
-        return coco_mask.frPyObjects(segmentation, height, width)
-    return segmentation

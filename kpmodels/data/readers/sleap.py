@@ -79,7 +79,8 @@ def read_dlc(root: Path, options: IngestOptions, paths: list[Path] | None = None
     for path in paths:
         with tempfile.TemporaryDirectory(prefix="kp-dlc-") as temporary:
             table = Path(temporary) / path.name
-            if not _with_full_paths(drop, files, path, table):
+            order = _with_full_paths(drop, files, path, table)
+            if not order:
                 continue
             try:
                 with warnings.catch_warnings():
@@ -87,20 +88,24 @@ def read_dlc(root: Path, options: IngestOptions, paths: list[Path] | None = None
                     labels = sleap_io.load_dlc(str(table), config=str(config) if config else False)
             except Exception as error:
                 raise UserError(f"{path.name} cannot be read as DeepLabCut CSV: {error}", "export it again") from None
-        _take(drop, files, labels, path, options)
+        _take(drop, files, labels, path, options, order)
     return drop
 
 
-def _with_full_paths(drop: Drop, files: Files, path: Path, table: Path) -> int:
+def _with_full_paths(drop: Drop, files: Files, path: Path, table: Path) -> tuple[str, ...]:
     """Copy a CSV with the images' full paths in its first column, and tell of missing images.
 
     sleap-io drops rows without an image silently, and shifts the others then.
+
+    Returns:
+        The names of the keypoints in the file's order (sleap-io sorts them); () where no row is left.
     """
     with open(path, newline="", encoding="utf-8-sig") as file:
         rows = [row for row in csv.reader(file) if any(row)]
     head = next((i + 1 for i, row in enumerate(rows) if row[0].strip().lower() == "coords"), 0)
     spread = 3 if any(not cell for cell in rows[0][1:3]) else 1  # newer files spread the path over three columns
     kept = [[row[0], *row[spread:]] for row in rows[:head]]
+    names = next((row[1:] for row in kept if row[0].strip().lower() == "bodyparts"), [])
     for number, row in enumerate(rows[head:], head + 1):
         name = "/".join(row[:spread])
         found = locate(files, drop, name, f"{path.name} line {number}", (path.parent, path.parent.parent), path.name)
@@ -108,24 +113,28 @@ def _with_full_paths(drop: Drop, files: Files, path: Path, table: Path) -> int:
             kept.append([str(found), *row[spread:]])
     with open(table, "w", newline="") as file:
         csv.writer(file).writerows(kept)
-    return len(kept) - head
+    return tuple(dict.fromkeys(name for name in names if name)) if len(kept) > head else ()
 
 
-def _take(drop: Drop, files: Files, labels: Any, path: Path, options: IngestOptions) -> None:
-    """Add sleap-io's labels to the drop."""
+def _take(
+    drop: Drop, files: Files, labels: Any, path: Path, options: IngestOptions, order: tuple[str, ...] = ()
+) -> None:
+    """Add sleap-io's labels to the drop, with the keypoints in the given order where there is one."""
     skeletons = [skeleton for skeleton in labels.skeletons if skeleton.nodes]
     if not skeletons or len({tuple(skeleton.node_names) for skeleton in skeletons}) > 1:
         raise UserError(
             f"{path.name} has {len(skeletons)} different skeletons", "one skeleton per data set: split the file"
         )
-    names = tuple(str(name) for name in skeletons[0].node_names)
+    given = [str(name) for name in skeletons[0].node_names]
+    names = order if sorted(order) == sorted(given) else tuple(given)
+    rows = [given.index(name) for name in names]
     if drop.keypoints and drop.keypoints != names:
         raise UserError(
             f"{path.name}: keypoints {names} differ from {drop.keypoints} of the other files", "split the drop"
         )
     drop.keypoints = names
-    drop.limbs = tuple((int(a), int(b)) for a, b in skeletons[0].edge_inds)
-    pairs = tuple(sorted((int(a), int(b)) for a, b in skeletons[0].symmetry_inds))
+    drop.limbs = tuple((rows.index(int(a)), rows.index(int(b))) for a, b in skeletons[0].edge_inds)
+    pairs = tuple(sorted((rows.index(int(a)), rows.index(int(b))) for a, b in skeletons[0].symmetry_inds))
     drop.flip_pairs = pairs or None
     drop.categories = (options.category or "object",)
     user = [frame for frame in labels.labeled_frames if frame.user_instances or not frame.predicted_instances]
@@ -140,12 +149,12 @@ def _take(drop: Drop, files: Files, labels: Any, path: Path, options: IngestOpti
     for frame in user:
         image = _image(drop, files, frame, path)
         if image is not None:
-            image.labels = [_label(instance) for instance in frame.user_instances]
+            image.labels = [_label(instance, rows) for instance in frame.user_instances]
             drop.images.append(image)
 
 
-def _label(instance: Any) -> Label:
-    xy = np.asarray(instance.numpy(), np.float32)[:, :2]
+def _label(instance: Any, rows: list[int]) -> Label:
+    xy = np.asarray(instance.numpy(), np.float32)[rows, :2]
     points = np.zeros((len(xy), 3), np.float32)
     seen = np.flatnonzero(np.isfinite(xy).all(1))
     points[seen, :2], points[seen, 2] = xy[seen], 2

@@ -42,8 +42,11 @@ def read_ultralytics(root: Path, options: IngestOptions, path: Path | None = Non
         raise UserError(f"{root}: no data.yaml with names and train", "check the source")
     content = yaml.safe_load(path.read_text())
     names = content["names"]
-    classes = [str(names[i]) for i in sorted(names)] if isinstance(names, dict) else [str(name) for name in names]
-    numbers = sorted(names) if isinstance(names, dict) else list(range(len(classes)))
+    by_number = {
+        int(number): str(name) for number, name in (names.items() if isinstance(names, dict) else enumerate(names))
+    }
+    numbers = sorted(by_number)
+    classes = [by_number[number] for number in numbers]
     if options.category and options.category not in classes:
         raise UserError(f"no category {options.category!r}: {nearest(options.category, classes)}")
     shape = [int(number) for number in content.get("kpt_shape") or (0, 3)]
