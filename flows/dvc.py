@@ -16,6 +16,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from flows.git import clean_environment
@@ -103,9 +104,16 @@ def errors_of(text: str) -> str:
     return "; ".join(found) if found else lines[-1] if lines else "no message"
 
 
-def effective_config(folder: Path) -> dict[str, str]:
-    """All settings that hold in `folder` (project, local, user, system), local paths in them made absolute by DVC."""
-    lines = dvc(folder, "config", "--list").lines
+def effective_config(repository: Path) -> dict[str, str]:
+    """All settings that hold in a checkout (project, local, user, system), local paths in them made absolute by DVC."""
+    files = [repository / ".dvc" / name for name in ("config", "config.local")]
+    return dict(_listed_config(repository, tuple(file.read_bytes() if file.exists() else b"" for file in files)))
+
+
+@lru_cache(maxsize=8)
+def _listed_config(repository: Path, _contents: tuple[bytes, ...]) -> dict[str, str]:
+    """DVC's own list, asked for once as long as the configuration files say the same: the question takes half a second."""
+    lines = dvc(repository, "config", "--list").lines
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 

@@ -260,18 +260,18 @@ def _events(tags: Sequence[git.Tag]) -> list[Assignment]:
 
 
 def _assign(repository: Path, row: ModelVersion, message: str, action: str) -> None:
-    _wait_for_a_later_second(repository)
+    _wait_for_a_later_second(repository, row.name)
     words = ("assign", row.name, "--version", long_version(row.version), "--stage", CHAMPION, "--force")
     if not _gto(repository, *words, message=message, kind=row.kind, action=action):
         raise UserError(f"{row} could not be made champion: its tag exists already", "git fetch --tags, then try again")
 
 
-def _wait_for_a_later_second(repository: Path) -> None:
-    """GTO and DVC order assignments by the second of their tags: never make two in the same one."""
-    newest = max((tag.created for tag in git.tags(repository)), default=0)
+def _wait_for_a_later_second(repository: Path, name: str) -> None:
+    """GTO and DVC order the assignments of a name by the second of their tags: never make two in the same one."""
+    newest = max((tag.created for tag in git.tags(repository) if tag.name.startswith(f"{name}#")), default=0)
     wait = newest + 1 - time.time()
     if wait > 10:
-        raise UserError(f"the newest tag is {wait:.0f} s in the future", "set this machine's clock")
+        raise UserError(f"the newest stage tag of {name} is {wait:.0f} s in the future", "set this machine's clock")
     time.sleep(max(wait, 0.0))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from flows import git
 from kpmodels.errors import UserError
 

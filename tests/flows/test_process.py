@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from flows.process import ProcessError, ProcessTimeoutError, run
 
 # Writes its own and its child's process id, then waits; the child ignores SIGTERM.

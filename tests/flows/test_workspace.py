@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from flows import dvc, git
 from flows.process import ProcessError
 from flows.repository import find_repository
