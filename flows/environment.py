@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from flows.repository import runs_folder
+
 PRIVATE = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
@@ -22,7 +24,9 @@ def prepare_environment(repository: Path) -> None:
     """
     for name, value in PRIVATE.items():
         os.environ.setdefault(name, value)
-    os.environ.setdefault("PREFECT_HOME", str(repository / ".runs" / "prefect"))
+    home = runs_folder(repository) / "prefect"
+    home.mkdir(exist_ok=True)
+    os.environ.setdefault("PREFECT_HOME", str(home))
     address = running_server(repository)
     if address:
         os.environ.setdefault("PREFECT_API_URL", address)
