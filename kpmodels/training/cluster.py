@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,10 @@ ENVIRONMENT = {
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
 }
+WORKER_ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait leave the processor to the loader, and to other programs
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+}
 
 
 @contextmanager
@@ -42,6 +47,8 @@ def ray_session(options: TrainOptions, address: str | None) -> Iterator[None]:
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    if not address:
+        _use_a_token()  # before Ray is imported, which reads it then
     import ray
 
     if ray.is_initialized():
@@ -77,9 +84,6 @@ def _join(address: str | None) -> None:
 def _start(options: TrainOptions, folder: Path) -> None:
     import ray
 
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    if "RAY_AUTH_TOKEN_PATH" not in os.environ:
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray writes one into the home folder
     os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # idle processes that only take memory
     try:
         ray.init(
@@ -93,10 +97,27 @@ def _start(options: TrainOptions, folder: Path) -> None:
             _node_ip_address="127.0.0.1",
             _temp_dir=str(folder),
         )
+        _protect_token()
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise UserError(
             f"Ray does not start on this machine: {error}", "train without it: --set train.workers=0"
         ) from error
+
+
+def _use_a_token() -> None:
+    """A token for this process and its children alone; without, Ray writes one, readable by all, to the home folder."""
+    if "ray" in sys.modules or "RAY_AUTH_MODE" in os.environ:
+        return
+    os.environ["RAY_AUTH_MODE"] = "token"
+    if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def _protect_token() -> None:
+    """Take the token that Ray may have written from the eyes of others."""
+    path = Path.home() / ".ray" / "auth_token"
+    if path.exists() and path.stat().st_uid == os.getuid():
+        path.chmod(0o600)
 
 
 def _talkative() -> bool:
@@ -106,7 +127,8 @@ def _talkative() -> bool:
 def runtime_env() -> dict[str, dict[str, str]]:
     """Workers import the same ``kpmodels`` as this process, wherever another one is installed."""
     paths = [str(package_folder().parent), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return {"env_vars": {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}}
+    variables = {name: os.environ.get(name, value) for name, value in WORKER_ENVIRONMENT.items()}
+    return {"env_vars": {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), **variables}}
 
 
 def _check_resources(options: TrainOptions) -> None:

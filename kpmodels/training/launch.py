@@ -164,7 +164,7 @@ def _run_in_ray(job: Job, experiment: Experiment, address: str | None, build: Bu
         from ray.train.torch import TorchConfig, TorchTrainer
 
         storage = Path(job.folder) / "ray"
-        limits = {"max_failures": RESTARTS, "controller_failure_limit": RESTARTS, "max_preemption_failures": 100}
+        limits: dict[str, Any] = {"max_failures": RESTARTS, "controller_failure_limit": RESTARTS, "max_preemption_failures": 100}
         trainer = TorchTrainer(
             work_in_ray,
             train_loop_config={"job": as_dict(job), "build": build},

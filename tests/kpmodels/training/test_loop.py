@@ -24,14 +24,14 @@ def _checkpoint_each_epoch(monkeypatch):
     monkeypatch.setattr(loop, "QUICK", 1e9)  # however slow the disk of this machine
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
 def raise_at(epoch, step):
     def before(now, index, rank):
         if (now, index) == (epoch, step):
-            raise Killed
+            raise KilledError
 
     return before
 
@@ -54,7 +54,7 @@ def whole(tmp_path_factory):
 
 @pytest.mark.parametrize("moment", [(0, 2), (1, 0), (2, 3), (3, 1)])
 def test_interrupted_and_resumed_ends_in_the_same_bytes(tmp_path, whole, moment):
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         go(tmp_path, raise_at(*moment))
     events = []
     state, _ = go(tmp_path, events=events)
@@ -74,7 +74,7 @@ def test_events_and_history(whole, tmp_path):
 
 
 def test_a_broken_newest_checkpoint_falls_back(tmp_path, whole):
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         go(tmp_path, raise_at(3, 0))
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     with (checkpoints.path(3) / "optimizer.pt").open("r+b") as file:
@@ -87,7 +87,7 @@ def test_a_broken_newest_checkpoint_falls_back(tmp_path, whole):
 
 
 def test_a_lost_best_checkpoint_is_said_and_sought_anew(tmp_path):
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         go(tmp_path, raise_at(3, 0))
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     (checkpoints.path(2) / "ema.safetensors").write_bytes(b"")

@@ -161,7 +161,7 @@ def toy_parts(
         detector,
         ToyLoader(options, place, samples, before),
         toy_validation(place),
-        export_to(folder),  # fmt: skip
+        export_to(folder),
     )
 
 
