@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flows import data_versions, git, pointer, registry
 from flows.data_versions import DataVersion
+from flows.workspace import Workspace
 
 
 def resolve_or_adopt(repository: Path, name: str, version: str = "") -> DataVersion:
@@ -17,9 +18,17 @@ def resolve_or_adopt(repository: Path, name: str, version: str = "") -> DataVers
     Raises:
         UserError: there is no such data set or version.
     """
-    head = git.head(repository)
-    if data_versions.latest(repository, name) is None:
-        text = git.show(repository, head, pointer.FILE)
-        if text is not None and pointer.of(pointer.read(repository, text), name):
-            registry.register(repository, name, head, f"{name} as of commit {head[:8]}", kind="data")
+    if data_versions.latest(repository, name) is None and _head_holds(repository, name):
+        head = git.head(repository)
+        registry.register(repository, name, head, f"{name} as of commit {head[:8]}", kind="data")
     return data_versions.resolve(repository, f"{name}@{version}" if version else name)
+
+
+def _head_holds(repository: Path, name: str) -> bool:
+    text = git.show(repository, "HEAD", pointer.FILE)
+    if text is None:
+        return False
+    with Workspace.create(repository, f"adopt-{name}", revision="HEAD") as workspace:
+        found = bool(pointer.of(pointer.read(workspace.path, text), name))
+        workspace.remove()
+    return found

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
 from flows.repository import runs_folder
+from kpmodels.errors import UserError
 
 PRIVATE = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -30,6 +32,16 @@ def prepare_environment(repository: Path) -> None:
     address = running_server(repository)
     if address:
         os.environ.setdefault("PREFECT_API_URL", address)
+    for logger in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(logger).addFilter(without_user_tracebacks)
+
+
+def without_user_tracebacks(record: logging.LogRecord) -> bool:
+    """A log filter: the user's mistakes are told in words, without the way through our code."""
+    if record.exc_info and isinstance(record.exc_info[1], UserError):
+        record.msg, record.args = str(record.exc_info[1]), ()
+        record.exc_info = record.exc_text = None
+    return True
 
 
 def server_file(repository: Path) -> Path:
