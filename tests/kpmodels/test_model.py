@@ -62,7 +62,7 @@ def test_failed_save_leaves_nothing(parts, tmp_path, folder):
 
 def test_pretrained_weights_need_not_be_there_to_load(parts, tmp_path):
     """A model made from a weights file loads on a machine that lacks this file."""
-    detector, experiment, info = parts
+    detector, _, info = parts
     backbone = {**BACKBONE, "pretrained": True, "weights": "/nowhere/w.safetensors"}
     elsewhere = parse_experiment({"detector": {"kind": "heatmap", "input_size": 64, "backbone": backbone}})
     kept = detector.options
