@@ -49,12 +49,9 @@ def find_peaks(
     if refine:
         places = places + _parabola_step(searched.flatten(0, 1), xy)
     places = torch.where(found[..., None], places, 0)
-    missing = top - places.shape[1]
-    return (
-        F.pad(places, (0, 0, 0, missing)).view(B, K, top, 2),
-        F.pad(scores, (0, missing)).view(B, K, top),
-        F.pad(found, (0, missing)).view(B, K, top),
-    )
+    missing = (0, top - places.shape[1])
+    scores, found = F.pad(scores, missing).view(B, K, top), F.pad(found, missing).view(B, K, top)
+    return F.pad(places, (0, 0, *missing)).view(B, K, top, 2), scores, found
 
 
 def _local_maxima(

@@ -60,16 +60,17 @@ def weighted_hausdorff(
     )
     diagonal_B = _diagonal(H, W, len(probabilities_BHW), None if max_distance == "map" else scale_B2, false_alarm_B)
     activation_B = probabilities_BHW.to(false_alarm_B.dtype).mean((-2, -1))
-    empty_B = ~present_BN.any(1) if present_BN.shape[1] else torch.ones_like(false_alarm_B, dtype=torch.bool)
-    false_alarm_B = false_alarm_B + torch.where(empty_B, empty_penalty * activation_B * diagonal_B, 0)
-    if counted_B is None:
-        false_alarm, miss = false_alarm_B.mean(), miss_B.mean()
-    else:
-        counted = counted_B.to(miss_B.dtype)
-        false_alarm, miss = world_mean(
-            torch.stack([(false_alarm_B * counted).sum(), (miss_B * counted).sum()]), counted.sum()
-        )
+    false_alarm_B = torch.where(present_BN.any(1), false_alarm_B, empty_penalty * activation_B * diagonal_B)
+    false_alarm, miss = _means(torch.stack([false_alarm_B, miss_B]), counted_B)
     return false_alarm_weight * false_alarm + miss_weight * miss, false_alarm, miss
+
+
+def _means(terms_2B: Tensor, counted_B: Tensor | None) -> Tensor:
+    """The mean of each term over the maps that count, of all processes."""
+    if counted_B is None:
+        return terms_2B.mean(1)
+    counted = counted_B.to(terms_2B.dtype)
+    return world_mean((terms_2B * counted).sum(1), counted.sum())
 
 
 def hausdorff_of_heatmaps(

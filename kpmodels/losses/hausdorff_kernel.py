@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 _CPU_PAIRS, _ACCELERATOR_PAIRS = 1 << 19, 1 << 24
+_MOST_THREADS = 8  # more of them share a piece that is no larger
 _FAR = 1e7
 
 
@@ -55,7 +56,7 @@ def nearest_and_means(
     counts = counts_B[order].tolist()
     full = sum(count > 0 for count in counts)
     points = _points_first(points_BN2.to(probabilities_BHW), present_BN)
-    pairs = _CPU_PAIRS if probabilities_BHW.device.type == "cpu" else _ACCELERATOR_PAIRS
+    pairs = _pairs_at_once(probabilities_BHW.device)
     size = min(max(1, pairs // (H * W)), max([1, *counts]))
     maps = min(max(1, pairs // (size * H * W)), max(1, full))
     scratch = probabilities_BHW.new_empty((2, maps * size * H * W))
@@ -67,6 +68,12 @@ def nearest_and_means(
         if slope is not None and block.slope_mHW is not None:
             slope[rows] = block.slope_mHW
     return nearest, means, slope
+
+
+def _pairs_at_once(device: torch.device) -> int:
+    if device.type != "cpu":
+        return _ACCELERATOR_PAIRS
+    return _CPU_PAIRS * min(torch.get_num_threads(), _MOST_THREADS)
 
 
 def _points_first(points_BN2: Tensor, present_BN: Tensor) -> Tensor:
