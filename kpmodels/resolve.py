@@ -1,8 +1,8 @@
 """From a model's name to a folder: reading the registry, which is git tags (GTO) and DVC; writing it is the flows' alone.
 
-A version is the tag ``name@v3``; a stage is the last of the tags ``name#champion#1``, ``name#champion#2`` ... (one with a
-``!`` takes the stage away). The weights come from ``dvc artifacts get``, run as a command, into a cache that is named after
-name, version and commit, so nothing is fetched twice and nothing old is taken for new.
+Version 3 is GTO's tag ``name@v3.0.0``; a stage is the newest of the tags ``name#champion#1``, ``name#champion#2`` ...; a tag
+with a ``!`` takes a version or a stage away. The weights come from ``dvc artifacts get``, run as a command, into a cache
+named after name, version and commit, so nothing is fetched twice and nothing old is taken for new.
 """
 
 from __future__ import annotations
@@ -13,11 +13,24 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from kpmodels.errors import UserError, nearest
 
-NAME = re.compile(r"(?P<name>[a-z0-9][a-z0-9-]*)(?:@(?P<version>v[0-9]+)|#(?P<stage>[a-z0-9-]+))?")
+_WORD = r"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?"
+_MODEL = re.compile(rf"(?P<name>{_WORD})(?:@(?P<version>v[0-9]+(?:\.[0-9]+){{0,2}})|#(?P<stage>{_WORD}))?")
+_VERSION_TAG = re.compile(rf"(?P<name>{_WORD})@(?P<version>v[0-9]+\.[0-9]+\.[0-9]+)(?P<cancel>!?)(?:#[0-9]+)?")
+_STAGE_TAG = re.compile(rf"(?P<name>{_WORD})#(?P<stage>{_WORD})(?P<cancel>!?)(?:#(?P<counter>[0-9]+))?")
+
+
+@dataclass(frozen=True)
+class _Tag:
+    """A tag, the commit that it names, and the second when it was made."""
+
+    name: str
+    commit: str
+    created: int
 
 
 def resolve_model(model: str | Path, repository: Path | None = None) -> Path:
@@ -32,20 +45,17 @@ def resolve_model(model: str | Path, repository: Path | None = None) -> Path:
     """
     if isinstance(model, Path) or "/" in model or Path(model).exists():
         return Path(model)
-    match = NAME.fullmatch(model)
+    match = _MODEL.fullmatch(model)
     if match is None:
-        raise UserError(f"{model}: no such folder, and no name of a model", "write name, name@vN, name#stage or a folder")
+        raise UserError(
+            f"{model}: no such folder, and no name of a model", "write name, name@vN, name#stage or a folder"
+        )
     root = _repository(model, repository)
-    name, commit = match["name"], ""
-    version = match["version"] or ""
-    if match["stage"]:
-        version, commit = _at_stage(root, name, match["stage"])
-    elif not version:
-        version = _newest(root, name)
-    commit = commit or _commit(root, f"{name}@{version}", name)
-    folder = cache_folder() / f"{name}@{version}-{commit[:12]}"
+    tags = _tags(root)
+    version, commit = _find(match["name"], match["version"] or "", match["stage"] or "", tags, root)
+    folder = cache_folder() / f"{match['name']}@{version}-{commit[:12]}"
     if not (folder / "model.json").is_file():
-        _fetch(root, name, version, folder)
+        _fetch(root, match["name"], version, folder)
     return folder
 
 
@@ -60,62 +70,61 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def _repository(model: str, repository: Path | None) -> Path:
-    top = _git(repository or Path.cwd(), "rev-parse", "--show-toplevel")
+    where = repository or Path.cwd()
+    top = _git(where, "rev-parse", "--show-toplevel")
     if not top:
         raise UserError(
-            f"{model}: no such folder, and {repository or Path.cwd()} is in no git repository whose registry could hold "
-            "that name",
+            f"{model}: no such folder, and {where} is in no git repository whose registry could hold that name",
             "run inside the repository, or name a folder",
         )
     return Path(top)
 
 
-def _versions(root: Path, name: str) -> list[str]:
-    """The registered versions of a model, oldest first; those that were taken back are not among them."""
-    tags = _git(root, "tag", "--list", f"{name}@*").split()
-    taken_back = {tag[:-1].split("#")[0] for tag in tags if tag.endswith("!")}
-    numbers = [tag.rpartition("@v")[2] for tag in tags if re.fullmatch(r".+@v[0-9]+", tag) and tag not in taken_back]
-    return [f"v{number}" for number in sorted(int(n) for n in numbers)]
+def _tags(root: Path) -> list[_Tag]:
+    form = "%(refname:strip=2)%09%(creatordate:unix)%09%(objectname)%09%(*objectname)"
+    lines = (line.split("\t") for line in _git(root, "for-each-ref", f"--format={form}", "refs/tags").splitlines())
+    return [_Tag(name, peeled or own, int(created or 0)) for name, created, own, peeled in lines]
 
 
-def _newest(root: Path, name: str) -> str:
-    versions = _versions(root, name)
+def _find(name: str, version: str, stage: str, tags: list[_Tag], root: Path) -> tuple[str, str]:
+    """The full version (``v3.0.0``) that is meant and its commit."""
+    matches = [(tag, match) for tag in tags if (match := _VERSION_TAG.fullmatch(tag.name))]
+    cancelled = {(match["name"], match["version"]) for _, match in matches if match["cancel"]}
+    known = {m["name"] for _, m in matches if (m["name"], m["version"]) not in cancelled}
+    commits = {m["version"]: tag.commit for tag, m in matches if m["name"] == name and not m["cancel"]}
+    versions = sorted((v for v in commits if (name, v) not in cancelled), key=_numbers)
     if not versions:
-        _unknown(root, name)
-    return versions[-1]
+        hint = nearest(name, known) if known else "nothing is registered yet: kp retrain makes the first version"
+        raise UserError(f"{name}: no such folder, and no model of that name in the registry of {root}", hint)
+    if stage:
+        commit = _holder(name, stage, tags)
+        held = [v for v in versions if commits[v] == commit]
+        if not held:
+            raise UserError(f"{name}#{stage}: no version is {stage}", f"kp promote {name}@{_short(versions[-1])}")
+        return held[-1], commit
+    wanted = version + ".0" * (2 - version.count(".")) if version else versions[-1]
+    if wanted not in versions:
+        raise UserError(f"{name}@{version}: not registered", f"there are {', '.join(_short(v) for v in versions)}")
+    return wanted, commits[wanted]
 
 
-def _commit(root: Path, tag: str, name: str) -> str:
-    commit = _git(root, "rev-parse", "--verify", "--quiet", f"refs/tags/{tag}^{{commit}}")
-    if not commit:
-        versions = _versions(root, name)
-        if not versions:
-            _unknown(root, name)
-        raise UserError(f"{tag}: not registered", f"registered versions of {name}: {', '.join(versions)}")
-    return commit
+def _holder(name: str, stage: str, tags: list[_Tag]) -> str:
+    """The commit that holds a stage now; empty if none does."""
+    matches = [(tag, match) for tag in tags if (match := _STAGE_TAG.fullmatch(tag.name))]
+    events = [
+        (tag.created, int(m["counter"] or 0), "" if m["cancel"] else tag.commit)
+        for tag, m in matches
+        if m["name"] == name and m["stage"] == stage
+    ]
+    return max(events)[2] if events else ""
 
 
-def _at_stage(root: Path, name: str, stage: str) -> tuple[str, str]:
-    """Version and commit that hold a stage now."""
-    tags = _git(root, "tag", "--list", f"{name}#*").split()
-    pattern = re.compile(rf"{re.escape(name)}#{re.escape(stage)}(!?)(?:#([0-9]+))?")
-    events = [(int(m[2] or 0), m[1] == "!", tag) for tag in tags if (m := pattern.fullmatch(tag))]
-    if not events or max(events)[1]:
-        if not _versions(root, name):
-            _unknown(root, name)
-        raise UserError(f"{name}#{stage}: no version holds this stage", f"give it: kp promote {name}@vN --stage {stage}")
-    commit = _git(root, "rev-parse", f"refs/tags/{max(events)[2]}^{{commit}}")
-    here = set(_git(root, "tag", "--points-at", commit).split())
-    versions = [version for version in _versions(root, name) if f"{name}@{version}" in here]
-    if not versions:
-        raise UserError(f"{max(events)[2]}: at its commit {commit[:12]} no version of {name} is registered")
-    return versions[-1], commit
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version[1:].split("."))
 
 
-def _unknown(root: Path, name: str) -> None:
-    known = {tag.partition("@")[0] for tag in _git(root, "tag", "--list", "*@v*").split()}
-    hint = nearest(name, known) if known else "nothing is registered yet: kp retrain makes the first version"
-    raise UserError(f"{name}: no such folder, and no model of that name in the registry of {root}", hint)
+def _short(version: str) -> str:
+    return version.removesuffix(".0.0")
 
 
 def _fetch(root: Path, name: str, version: str, folder: Path) -> None:
@@ -130,7 +139,7 @@ def _fetch(root: Path, name: str, version: str, folder: Path) -> None:
         if done.returncode or not (out / "model.json").is_file():
             lines = [line for line in done.stderr.strip().splitlines() if line.strip()] or ["no model.json came"]
             raise UserError(
-                f"{name}@{version}: its weights cannot be fetched: {lines[-1][:300]}",
+                f"{name}@{_short(version)}: its weights cannot be fetched: {lines[-1][:300]}",
                 f"fetch what others pushed: git fetch --tags, and give DVC a remote that has them; by hand: "
                 f"dvc artifacts get . {name} --rev {version}",
             )
