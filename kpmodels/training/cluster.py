@@ -16,7 +16,6 @@ from pathlib import Path
 from kpmodels.config import TrainOptions
 from kpmodels.errors import UserError
 from kpmodels.training.identity import package_folder
-from kpmodels.training.place import processors
 
 OBJECT_STORE = 128 * 2**20  # bytes; nothing large passes through it
 ENVIRONMENT = {
@@ -48,6 +47,7 @@ def ray_session(options: TrainOptions, address: str | None) -> Iterator[None]:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if not address:
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # no machine is taken away from a local Ray
         _use_a_token()  # before Ray is imported, which reads it then
     import ray
 
@@ -165,3 +165,8 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def processors() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import time
 import uuid
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from kpmodels.config import Experiment
 from kpmodels.data.store import DatasetStore, open_dataset
 from kpmodels.errors import UserError
-from kpmodels.model import DESCRIPTION, WEIGHTS, read_description
-from kpmodels.training.checkpoint import Checkpoints, read_state
 from kpmodels.training.cluster import ray_session, runtime_env
 from kpmodels.training.identity import Identity, claim, identify, run_lock, run_name
-from kpmodels.training.place import Place
+from kpmodels.training.job import MODEL, Build, Job, read_failure, real_parts
 from kpmodels.training.progress import Follower, ProgressLog
-from kpmodels.training.state import RunState
-from kpmodels.training.worker import MODEL, Build, Job, as_dict, read_failure, work, work_in_ray
-from kpmodels.weights import sha256_of
+from kpmodels.training.state import RunState, newest_state
 
 SUMMARY = "summary.json"
+WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
 RESTARTS = 2  # after the death of a worker
 
 
@@ -35,7 +34,7 @@ def train(
     *,
     address: str | None = None,
     force: bool = False,
-    build: Build | None = None,
+    build: Build = real_parts,
 ) -> dict[str, Any]:
     """Train an experiment on a data set and write the model to ``out``.
 
@@ -46,7 +45,7 @@ def train(
         data: Folder of the data set. With a cluster it, and ``storage``, must be seen by all nodes.
         address: Of a Ray cluster; None: this machine. Of no matter with ``train.workers=0``, which is without Ray.
         force: Train anew although the run is finished or begun; what there was is moved aside.
-        build: Makes the parts of the run in each process; None: those of the experiment (``parts.build_parts``).
+        build: Makes the parts of the run in each process.
 
     Returns:
         Run name, best score and epoch, epochs, minutes, images per second, and the epoch that it was resumed from.
@@ -68,18 +67,12 @@ def train(
         with Follower(folder):
             if summary is None:
                 job = Job(experiment.model_dump(mode="json"), str(data), str(folder), _attempt(), store.fingerprint)
-                summary = _train(job, experiment, address, build or _real_parts())
+                summary = _train(job, experiment, address, build)
             else:
                 text = f"run {folder.name} is finished (equal data, options and code): its model is used again"
                 ProgressLog(folder)({"event": "note", "text": text})
         _publish(folder, out)
     return {**summary, "reused": reused}
-
-
-def _real_parts() -> Build:
-    from kpmodels.training.parts import build_parts
-
-    return build_parts
 
 
 def _attempt() -> str:
@@ -116,9 +109,10 @@ def _finished(folder: Path) -> dict[str, Any] | None:
     """The summary of a finished run whose model is whole; None: there is still something to do."""
     try:
         summary: dict[str, Any] = json.loads((folder / SUMMARY).read_text())
-        described = read_description(folder / MODEL)
-        whole = sha256_of(folder / MODEL / WEIGHTS) == described["weights_sha256"]
-    except (OSError, ValueError, UserError):
+        expected = json.loads((folder / MODEL / DESCRIPTION).read_text())["weights_sha256"]
+        with (folder / MODEL / WEIGHTS).open("rb") as file:
+            whole = hashlib.file_digest(file, "sha256").hexdigest() == expected
+    except (OSError, ValueError, KeyError):
         return None
     return summary if whole else None
 
@@ -126,13 +120,14 @@ def _finished(folder: Path) -> dict[str, Any] | None:
 def _train(job: Job, experiment: Experiment, address: str | None, build: Build) -> dict[str, Any]:
     folder = Path(job.folder)
     start = time.monotonic()
-    resumed_from = next(iter(Checkpoints(folder / "checkpoints").epochs()), 0)
+    before = newest_state(folder)
     if experiment.train.workers == 0:
         _run_here(job, experiment, build)
     else:
         _run_in_ray(job, experiment, address, build)
-    checkpoints = Checkpoints(folder / "checkpoints")
-    state = RunState.from_dict(read_state(checkpoints.path(checkpoints.epochs()[0])))
+    state = newest_state(folder)
+    if state is None:
+        raise RuntimeError(f"{folder}: training ended without a checkpoint")
     _write_history(folder, state)
     speeds = [record["images_per_second"] for record in state.history[1:] or state.history]
     summary = {
@@ -145,7 +140,7 @@ def _train(job: Job, experiment: Experiment, address: str | None, build: Build) 
         "minutes": round(state.seconds / 60, 2),
         "wall_minutes": round((time.monotonic() - start) / 60, 2),
         "images_per_second": round(sum(speeds) / len(speeds), 1),
-        "resumed_from": resumed_from,
+        "resumed_from": before.epoch if before else 0,
     }
     _write_json(folder / SUMMARY, summary)
     return summary
@@ -154,6 +149,9 @@ def _train(job: Job, experiment: Experiment, address: str | None, build: Build) 
 def _run_here(job: Job, experiment: Experiment, build: Build) -> None:
     import torch
 
+    from kpmodels.training.place import Place
+    from kpmodels.training.worker import work
+
     device = torch.device("cuda" if experiment.train.gpu else "cpu")
     work(job, build, Place(device=device))
 
@@ -161,15 +159,21 @@ def _run_here(job: Job, experiment: Experiment, build: Build) -> None:
 def _run_in_ray(job: Job, experiment: Experiment, address: str | None, build: Build) -> None:
     with ray_session(experiment.train, address):
         from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-        from ray.train.torch import TorchConfig, TorchTrainer
+        from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+        from kpmodels.training.remote import ProcessGroup, work_in_ray
 
         storage = Path(job.folder) / "ray"
-        limits: dict[str, Any] = {"max_failures": RESTARTS, "controller_failure_limit": RESTARTS, "max_preemption_failures": 100}
-        trainer = TorchTrainer(
+        limits: dict[str, Any] = {
+            "max_failures": RESTARTS,
+            "controller_failure_limit": RESTARTS,
+            "max_preemption_failures": 100,
+        }
+        trainer = DataParallelTrainer(
             work_in_ray,
-            train_loop_config={"job": as_dict(job), "build": build},
+            train_loop_config={"job": asdict(job), "build": build},
             scaling_config=ScalingConfig(num_workers=experiment.train.workers, use_gpu=experiment.train.gpu),
-            torch_config=TorchConfig(timeout_s=1800),
+            backend_config=ProcessGroup(gpu=experiment.train.gpu),
             run_config=RunConfig(
                 name=job.attempt,  # never a name that was used: Ray would take it for the same run
                 storage_path=str(storage),

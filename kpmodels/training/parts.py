@@ -20,10 +20,10 @@ from kpmodels.errors import UserError
 from kpmodels.evaluation.validate import score_of, summarize, validate
 from kpmodels.model import save_model
 from kpmodels.structures import Instances
+from kpmodels.training.job import MODEL, Job
 from kpmodels.training.loop import Parts
 from kpmodels.training.place import Place, seed_all
 from kpmodels.training.state import RunState
-from kpmodels.training.worker import MODEL, Job
 
 
 def build_parts(job: Job, place: Place) -> Parts:

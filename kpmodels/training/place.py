@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+
+from kpmodels.training.cluster import processors
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,6 @@ def _fill() -> bool:
 
 def _set_fill(value: bool) -> None:
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", value)  # noqa: B010  # unknown to mypy
-
-
-def processors() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def seed_all(*parts: int) -> None:

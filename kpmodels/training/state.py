@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from kpmodels.config import TrainOptions
@@ -56,3 +58,13 @@ class RunState:
 
     def forget_best(self) -> None:
         self.best_score, self.best_epoch, self.stale = None, None, 0
+
+
+def newest_state(folder: Path) -> RunState | None:
+    """The state in the newest checkpoint of a run, which is not otherwise checked; None: there is none."""
+    for path in sorted(folder.glob("checkpoints/epoch-*/state.json"), reverse=True):
+        try:
+            return RunState.from_dict(json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):
+            continue
+    return None
