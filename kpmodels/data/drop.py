@@ -117,10 +117,11 @@ class Files:
         """
         if climbs_out(name):
             raise ValueError(f"the path {name!r} climbs out of the folder")
-        relative = PurePosixPath(name.replace("\\", "/"))
-        same = self._by_name.get(relative.name, [])
+        name = name.replace("\\", "/")
+        same = self._by_name.get(name.rsplit("/", 1)[-1], [])
         if len(same) == 1:
             return same[0]
+        relative = PurePosixPath(name)
         for base in (*near, self.root, self.root / "images"):
             if (base / relative) in same:
                 return base / relative
@@ -134,8 +135,8 @@ class Files:
 
 def climbs_out(name: str) -> bool:
     """Whether a relative path from a file leaves its folder: absolute, with a drive, or with '..' in it."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    return path.is_absolute() or ".." in path.parts or (len(name) > 1 and name[1] == ":") or "\x00" in name
+    slashed = name.replace("\\", "/")
+    return slashed.startswith("/") or ".." in slashed.split("/") or name[1:2] == ":" or "\x00" in name
 
 
 def walk_files(root: Path, suffixes: frozenset[str]) -> Iterable[Path]:

@@ -13,8 +13,7 @@ from kpmodels.data.decode import BrokenImageError, verify_image
 from kpmodels.data.drop import DropImage
 from kpmodels.data.schema import image_id
 
-_CHUNK = 8  # images per task: threads cost less than they save
-_BYTES_AHEAD = 64 * 2**20
+_CHUNK = 4  # images per task: threads cost less than they save
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from kpmodels.data.schema import ANNOTATIONS, IMAGES
 
-SHARD_BYTES = 64 * 2**20
+SHARD_BYTES = 32 * 2**20
 GROUP_BYTES = 8 * 2**20
 GROUP_IMAGES = 64
 
@@ -28,7 +28,7 @@ Row = dict[str, Any]
 class ShardWriter:
     """Takes images in any order and writes them to new shards, while the next ones are taken.
 
-    In memory are at most the shard that is written and the one that fills: 128 MiB. To be used in a ``with`` block, which
+    In memory are at most the shard that is written and the one that fills: 64 MiB. To be used in a ``with`` block, which
     waits for what is under way.
 
     Attributes:

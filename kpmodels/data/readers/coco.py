@@ -7,6 +7,7 @@ nothing in the file says which; a shift that some need and others do not would b
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -229,11 +230,11 @@ def _read_image(
         what = f"{name} has more than one image with this id"
         drop.problems.add("duplicate image id", file_name, f"image {id}", what, "give each image its own id")
         return
-    image = DropImage(file_name, None, id=str(id), folder=Path(file_name).parent.name, size=_size(entry))
+    image = DropImage(file_name, None, id=str(id), size=_size(entry))
     by_id[id] = image  # also where its file is missing: its labels are then told with it, not one by one
     image.path = locate(files, drop, file_name, f"image {id}", near, name)
     if image.path is not None:
-        image.folder = image.path.parent.name
+        image.folder = os.path.basename(os.path.dirname(image.path))
         drop.images.append(image)
 
 

@@ -51,12 +51,13 @@ def _keypoints(
         return None
     try:
         points = np.asarray(numbers, np.float32).reshape(count, 3)
+        unknown = set(numbers[2::3]) - {0, 1, 2}
     except (TypeError, ValueError):
         problems.add("bad keypoints", file, id, "they are not all numbers", "x, y, visibility are numbers")
         return None
-    if not np.isin(points[:, 2], (0, 1, 2)).all():
-        what = f"visibility {points[~np.isin(points[:, 2], (0, 1, 2)), 2][0]:g}"
-        problems.add("bad visibility", file, id, what, "it is 0 (not labelled), 1 (hidden) or 2 (seen)")
+    if unknown:
+        remedy = "it is 0 (not labelled), 1 (hidden) or 2 (seen)"
+        problems.add("bad visibility", file, id, f"visibility {unknown.pop()}", remedy)
         return None
     return points
 
