@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,15 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn import functional as F
 
-from kpmodels.config import TrainOptions
+import kpmodels
+from kpmodels.config import TrainOptions, parse_experiment
 from kpmodels.data.sampling import Schedule
 from kpmodels.data.schema import ANNOTATIONS, FORMAT, IMAGES, image_id
 from kpmodels.data.splits import SplitRule
 from kpmodels.distributed import is_distributed, world_mean
+from kpmodels.errors import UserError
 from kpmodels.structures import Batch, DatasetInfo, Skeleton
+from kpmodels.training.job import Job
 from kpmodels.training.loop import Parts
 from kpmodels.training.place import Place, seed_all
 from kpmodels.training.state import RunState
@@ -165,15 +170,6 @@ def toy_parts(
     )
 
 
-def kill_once(folder: Path, name: str, signal_number: int = signal.SIGKILL, parent: bool = False) -> None:
-    """End this process (or the one whose id is in ``folder/driver``), the first time that it is asked to."""
-    try:
-        os.close(os.open(folder / f"killed-{name}", os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        return
-    os.kill(int((folder / "driver").read_text()) if parent else os.getpid(), signal_number)
-
-
 def write_dataset(folder: Path, count: int = 2) -> Path:
     """A data set on disk, as small as can be; the toys do not look at its images."""
     folder.mkdir(parents=True)
@@ -187,3 +183,49 @@ def write_dataset(folder: Path, count: int = 2) -> Path:
     description: dict[str, Any] = {"format": FORMAT, "info": info.to_dict(), "splits": SplitRule(1, 0, 0).to_dict()}
     (folder / "dataset.json").write_text(json.dumps(description))
     return folder
+
+
+def build_toys(job: Job, place: Place) -> Parts:
+    """The parts of a run as ``plan.json`` beside the run's folder wants them.
+
+    The plan's ``events``: ``[what, epoch, step, rank]`` with what among kill (this worker), kill-driver, user-error
+    and bug; each happens once. Its ``poison``: an image with a loss that is not finite.
+    """
+    storage = Path(job.folder).parent
+    try:
+        plan = json.loads((storage / "plan.json").read_text())
+    except FileNotFoundError:
+        plan = {}
+    (storage / f"code-{place.rank}").write_text(str(Path(kpmodels.__path__[0]).resolve()))
+    (storage / "calls").open("a").write(f"{place.rank}\n")
+
+    def before(epoch: int, step: int, rank: int) -> None:
+        for number, (what, *moment) in enumerate(plan.get("events", [])):
+            if moment != [epoch, step, rank] or not first_time(storage / f"{what}-{number}"):
+                continue
+            if what == "user-error":
+                raise UserError("image abc is broken", "remove it")
+            if what == "bug":
+                raise TypeError("a bug")
+            os.kill(int((storage / "driver").read_text()) if what == "kill-driver" else os.getpid(), signal.SIGKILL)
+            time.sleep(60)
+
+    return toy_parts(job.options().train, place, Path(job.folder), before=before, poison=plan.get("poison", ""))
+
+
+def first_time(path: Path) -> bool:
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
+
+
+if __name__ == "__main__":  # a driver in a process of its own: toys.py DATA OUT STORAGE OPTIONS
+    from toys import build_toys as build
+
+    from kpmodels.training.launch import train
+
+    data, out, storage, options = sys.argv[1:]
+    (Path(storage) / "driver").write_text(str(os.getpid()))
+    print(json.dumps(train(parse_experiment(json.loads(options)), Path(data), Path(out), Path(storage), build=build)))
