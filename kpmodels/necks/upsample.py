@@ -12,29 +12,46 @@ class UpsampleNeck(nn.Module):
     """From the coarsest map up to ``out_stride``: upsample x2, add the backbone's map of that stride, 3x3 convolution.
 
     A skip enters by a 1x1 convolution and an addition (FPN: Lin et al., CVPR 2017), each level ends in a 3x3 convolution
-    with batch norm and ReLU. Strides that the backbone lacks are bridged without a skip.
+    with batch norm and ReLU. Strides that the backbone lacks are bridged without a skip. Below stride 4 each level has
+    half the channels of the one before (at least 16), as in a U-Net: there a cell costs four times as many.
+
+    Attributes:
+        out_channels: Of the result.
     """
 
     def __init__(self, channels: Sequence[int], strides: Sequence[int], out_stride: int, width: int) -> None:
-        """``channels`` and ``strides`` of the backbone's maps, finest first; ``width``: channels of the result."""
+        """``channels`` and ``strides`` of the backbone's maps, finest first; ``width``: channels from stride 4 on."""
         super().__init__()
-        self.out_channels = width
-        self.levels = halving_steps(strides[-1], out_stride)
+        self.steps = halving_steps(strides[-1], out_stride)
+        self.coarsest = strides[-1]
         self.index = {stride: i for i, stride in enumerate(strides) if stride >= out_stride}
         self.laterals = nn.ModuleDict(
-            {str(stride): nn.Conv2d(channels[i], width, 1, bias=False) for stride, i in self.index.items()}
+            {str(s): nn.Conv2d(channels[i], level_width(s, width), 1, bias=False) for s, i in self.index.items()}
         )
-        self.smooth = nn.ModuleList(conv_norm_relu(width, width) for _ in self.levels)
+        self.narrow, self.smooth = nn.ModuleList(), nn.ModuleList()
+        for stride in self.steps:
+            before, after = level_width(2 * stride, width), level_width(stride, width)
+            self.narrow.append(nn.Identity() if before == after else nn.Conv2d(before, after, 1, bias=False))
+            self.smooth.append(conv_norm_relu(after, after))
+        self.out_channels = level_width(min(out_stride, self.coarsest), width)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        coarsest = max(self.index)
-        x = self.laterals[str(coarsest)](maps[self.index[coarsest]])
-        for stride, smooth in zip(self.levels, self.smooth, strict=True):
-            x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+        x = self.laterals[str(self.coarsest)](maps[self.index[self.coarsest]])
+        for stride, narrow, smooth in zip(self.steps, self.narrow, self.smooth, strict=True):
+            x = F.interpolate(narrow(x), scale_factor=2.0, mode="bilinear", align_corners=False)
             if stride in self.index:
                 x = x + self.laterals[str(stride)](maps[self.index[stride]])
             x = smooth(x)
         return x
+
+
+def level_width(stride: int, width: int) -> int:
+    """Channels of the neck at a stride: ``width`` from 4 on, and half of it for each halving below, but 16 at least.
+
+    >>> [level_width(stride, 64) for stride in (8, 4, 2, 1)]
+    [64, 64, 32, 16]
+    """
+    return width if stride >= 4 else min(width, max(16, width * stride // 4))
 
 
 def halving_steps(start: int, end: int) -> list[int]:

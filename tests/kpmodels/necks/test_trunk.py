@@ -9,7 +9,7 @@ from kpmodels.config import BackboneOptions
 from kpmodels.errors import UserError
 from kpmodels.necks.deconv import DeconvNeck
 from kpmodels.necks.trunk import build_trunk
-from kpmodels.necks.upsample import UpsampleNeck, halving_steps
+from kpmodels.necks.upsample import UpsampleNeck, halving_steps, level_width
 
 torch.set_num_threads(1)
 
@@ -54,6 +54,9 @@ def test_upsample_neck_bridges_missing_strides():
     assert neck(maps).shape == (1, 12, 32, 32)
     assert halving_steps(32, 2) == [16, 8, 4, 2]
     assert halving_steps(4, 4) == []
+    assert [level_width(s, 64) for s in (32, 4, 2, 1)] == [64, 64, 32, 16]
+    assert level_width(1, 8) == 8
+    assert UpsampleNeck([8, 16], [4, 32], 1, 64).out_channels == 16
 
 
 def test_pretrained_parameters_are_the_backbones():
