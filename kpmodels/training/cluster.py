@@ -28,6 +28,11 @@ ENVIRONMENT = {
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
 }
+LOCAL_ENVIRONMENT = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on any system: listen on the loopback device only
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # no machine is taken away from a local Ray
+    "RAY_prestart_worker_first_driver": "0",  # idle processes that only take memory
+}
 WORKER_ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait leave the processor to the loader, and to other programs
     "TORCH_CPP_LOG_LEVEL": "ERROR",
@@ -46,9 +51,8 @@ def ray_session(options: TrainOptions, address: str | None) -> Iterator[None]:
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if not address:
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # no machine is taken away from a local Ray
-        _use_a_token()  # before Ray is imported, which reads it then
+    if not address and "ray" not in sys.modules:
+        _prepare_local()
     import ray
 
     if ray.is_initialized():
@@ -84,7 +88,6 @@ def _join(address: str | None) -> None:
 def _start(options: TrainOptions, folder: Path) -> None:
     import ray
 
-    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # idle processes that only take memory
     try:
         ray.init(
             address="local",
@@ -95,7 +98,7 @@ def _start(options: TrainOptions, folder: Path) -> None:
             logging_level=logging.WARNING,
             runtime_env=runtime_env(),
             _node_ip_address="127.0.0.1",
-            _temp_dir=str(folder),
+            _temp_dir=str(folder / "r"),  # opened to all by Ray, the folder around it is not
         )
         _protect_token()
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -104,13 +107,17 @@ def _start(options: TrainOptions, folder: Path) -> None:
         ) from error
 
 
-def _use_a_token() -> None:
-    """A token for this process and its children alone; without, Ray writes one, readable by all, to the home folder."""
-    if "ray" in sys.modules or "RAY_AUTH_MODE" in os.environ:
-        return
-    os.environ["RAY_AUTH_MODE"] = "token"
-    if "RAY_AUTH_TOKEN_PATH" not in os.environ:
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+def _prepare_local() -> None:
+    """Settings of a Ray on this machine alone, which it reads when it is imported.
+
+    It gets a token for this process and its children; without, Ray writes one, readable by all, to the home folder.
+    """
+    for name, value in LOCAL_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def _protect_token() -> None:
