@@ -25,6 +25,7 @@ from flows.repository import find_repository
 from flows.stages import call, read_json, run_stage
 from flows.workspace import Workspace
 from kpmodels.config import Experiment
+from kpmodels.errors import UserError
 
 DEFAULT = Experiment()
 
@@ -87,8 +88,10 @@ def retrain(experiment: Experiment = DEFAULT, force: bool = False, snapshot: boo
 
 def open_workspace(repository: Path, experiment: Experiment, data: DataVersion, snapshot: bool) -> Workspace:
     """The worktree of the run; equal code, data and options are the same run, which goes on where it was."""
-    dirty = bool(git.status(repository))
-    base = git.snapshot(repository, "name") if dirty and snapshot else git.head(repository)
+    changed = [entry[3:] for entry in git.status(repository)]
+    if changed and not snapshot:
+        raise UserError(f"uncommitted changes: {', '.join(changed[:5])}", "commit them, or let the run take a snapshot")
+    base = git.snapshot(repository, "name") if changed else git.head(repository)
     tree = git.git(repository, "rev-parse", f"{base}^{{tree}}")
     inputs = json.dumps([tree, experiment.model_dump(mode="json"), data.commit])
     run = f"retrain-{experiment.name}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -129,3 +129,29 @@ def origin(project: Path) -> Path:
     shell(project.parent, "git", "clone", "--quiet", "--bare", "project", "origin.git")
     shell(project, "git", "remote", "add", "origin", str(bare))
     return bare
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """One real Prefect server, on a database of its own, for all tests of flows."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=180):
+        yield
+
+
+@pytest.fixture(scope="module")
+def checkout(repository_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This project's files as they are, in a repository of their own, with the bundled data and nothing registered."""
+    folder = tmp_path_factory.mktemp("checkout") / "project"
+    names = shell(repository_root, "git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
+    for name in names:
+        if (repository_root / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(repository_root / name, folder / name)
+    shell(folder, "git", "init", "-q", "-b", "main")
+    shell(folder, "git", "config", "user.name", "tester")
+    shell(folder, "git", "config", "user.email", "tester@localhost")
+    shell(folder, "git", "add", "-A")
+    shell(folder, "git", "commit", "-q", "-m", "as it is")
+    return folder

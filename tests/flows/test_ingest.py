@@ -1,0 +1,79 @@
+"""The ingest flow: drops become data versions; what is wrong leaves the version before intact."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from flows import data_versions
+from flows.ingest import ingest
+from flows.views import dataset_folder
+from kpmodels.config.ingest import IngestOptions
+from kpmodels.data.store import open_dataset
+from kpmodels.data.synthetic import make_shapes
+from kpmodels.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+@pytest.fixture(autouse=True)
+def _inside(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(checkout)
+
+
+@pytest.fixture(scope="module")
+def drops(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drops")
+    make_shapes(folder / "one", count=12, seed=1)
+    make_shapes(folder / "two", count=5, seed=2)
+    return folder
+
+
+def test_drops_become_versions_one_upon_the_other(checkout: Path, drops: Path) -> None:
+    first = ingest(str(drops / "one"), "critters")
+    second = ingest(str(drops / "two"), "critters")
+    again = ingest(str(drops / "two"), "critters")
+    assert (first.version, first.changed) == ("v1", True)
+    assert (second.version, second.report["images_added"]) == ("v2", 5)
+    assert (again.version, again.changed) == ("v2", False)
+    old, new = (open_dataset(dataset_folder(checkout, f"critters@v{n}")) for n in (1, 2))
+    assert (len(old.image_ids), len(new.image_ids)) == (12, 17)
+    assert {shard.name for shard in old.shards} < {shard.name for shard in new.shards}
+    status = subprocess.run(["git", "status", "--porcelain"], cwd=checkout, capture_output=True, text=True, check=True)
+    assert status.stdout == ""
+
+
+def test_dry_run_writes_nothing(checkout: Path, drops: Path) -> None:
+    done = ingest(str(drops / "one"), "tried", dry_run=True)
+    assert (done.version, done.report["images_added"]) == ("", 12)
+    assert data_versions.versions(checkout, "tried") == []
+
+
+def test_broken_drop_is_named_and_the_version_before_stays(checkout: Path, drops: Path, tmp_path: Path) -> None:
+    ingest(str(drops / "one"), "careful")
+    broken = tmp_path / "broken"
+    shutil.copytree(drops / "two", broken)
+    victim = sorted((broken / "images").iterdir())[0]
+    victim.write_bytes(victim.read_bytes()[:100])
+    with pytest.raises(UserError, match=victim.name):
+        ingest(str(broken), "careful")
+    assert [row.version for row in data_versions.versions(checkout, "careful")] == ["v1"]
+    assert len(open_dataset(dataset_folder(checkout, "careful")).image_ids) == 12
+    kept = ingest(str(broken), "careful", skip_bad=True)
+    assert (kept.version, kept.report["images_added"]) == ("v2", 4)
+
+
+def test_no_remote_is_said_and_nothing_is_lost(checkout: Path, drops: Path, tmp_path: Path) -> None:
+    settings = checkout / ".dvc" / "config.local"
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file where the remote's folder should be")
+    settings.write_text(f"['remote \"storage\"']\n    url = {blocked}\n")
+    try:
+        with pytest.raises(UserError, match="push"):
+            ingest(str(drops / "one"), "unpushed", IngestOptions())
+        assert len(open_dataset(dataset_folder(checkout, "unpushed")).image_ids) == 12
+    finally:
+        settings.unlink()
