@@ -93,3 +93,51 @@ def test_saved_model_leaves_the_clutter_out():
     extra = build(contrastive=CONTRASTIVE)
     assert set(extra.training_memory()) <= set(extra.state_dict())
     assert "bank.prototypes_KD" not in extra.training_memory()
+
+
+WORKER = """
+import sys
+import torch
+from torch import distributed as dist
+from kpmodels.config import LossOptions
+from kpmodels.detectors.extra_losses import ExtraLosses
+
+rank, world, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+torch.set_num_threads(1)
+if world > 1:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+generator = torch.Generator().manual_seed(5)
+features = torch.randn((4, 6, 8, 8), generator=generator)
+xy = torch.rand((4, 1, 3, 2), generator=generator) * 31
+keypoints = torch.cat([xy / 4, torch.tensor([2.0, 0, 2, 0]).view(4, 1, 1, 1).expand(4, 1, 3, 1)], dim=-1)
+probabilities = torch.rand((4, 3, 8, 8), generator=generator)
+mine = slice(rank * 4 // world, (rank + 1) * 4 // world)
+torch.manual_seed(0)
+options = {"weight": 1.0, "dim": 8, "clutter_groups": 3, "clutter_points": 4, "exclusion_radius": 3.0}
+extra = ExtraLosses(LossOptions(contrastive=options, hausdorff={"weight": 1.0}), 6, 3, 4, batch_size=4).train()
+for _ in range(2):
+    extra.zero_grad()
+    terms = extra.terms(extra.embed(features[mine]), probabilities[mine], keypoints[mine], xy[mine])
+    sum(terms.values()).backward()
+gradient = extra.project.weight.grad / world
+if world > 1:
+    dist.all_reduce(gradient)
+    dist.barrier()
+torch.save({"gradient": gradient, **extra.bank.state_dict()}, f"{folder}/{world}-{rank}.pt")
+"""
+
+
+def test_two_processes_do_what_one_does(tmp_path):
+    """Equal banks (prototypes and the same clutter in the same order) and gradients, also when row parts are hidden."""
+    import subprocess
+    import sys
+
+    runs = [(0, 1), (0, 2), (1, 2)]
+    started = [
+        subprocess.Popen([sys.executable, "-c", WORKER, str(rank), str(world), str(tmp_path)]) for rank, world in runs
+    ]
+    assert [process.wait(timeout=300) for process in started] == [0, 0, 0]
+    one, first, second = (torch.load(tmp_path / f"{w}-{r}.pt", weights_only=True) for r, w in runs)
+    for name, value in one.items():
+        assert torch.equal(first[name], second[name])
+        torch.testing.assert_close(first[name], value, rtol=1e-4, atol=1e-6)
