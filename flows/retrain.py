@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from prefect import flow, get_run_logger, task
@@ -28,6 +29,16 @@ from kpmodels.config import Experiment
 from kpmodels.errors import UserError
 
 DEFAULT = Experiment()
+IN_ONE_LINE = (
+    "oks_ap",
+    "oks_ap_assumed_sigmas",
+    "box_ap",
+    "pixel_error_mean",
+    "f1",
+    "count_mae",
+    "false_alarms_per_image",
+    "miss_rate",
+)
 
 
 class RetrainResult(BaseModel):
@@ -117,11 +128,10 @@ def register(workspace: Workspace, experiment: Experiment, data: DataVersion) ->
     return registry.find(workspace.repository, name, version), False
 
 
-def headline_keys(metrics: dict[str, float]) -> dict[str, float]:
+def headline_keys(metrics: Mapping[str, object]) -> dict[str, float]:
     """The few metrics that a message of one line has room for."""
-    from kpmodels.tables import NAMES
-
-    return {key: metrics[key] for key in NAMES if isinstance(metrics.get(key), int | float)}
+    found = {key: value for key in IN_ONE_LINE if isinstance(value := metrics.get(key), int | float)}
+    return dict(list(found.items())[:4])
 
 
 def _made(repository: Path, lock: str, name: str, data: DataVersion) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -12,24 +13,40 @@ from flows import data_versions, registry
 
 def print_models(repository: Path) -> None:
     """One row per registered version, with its stages and the first line of its message."""
-    table = Table("model", "version", "stages", "made", "commit", "what")
+    table = _table("model", "stages", "made", "commit", "what")
     for row in registry.list_models(repository):
-        stages = ", ".join(row.stages)
-        table.add_row(row.name, row.version, stages, row.created, row.commit[:8], row.message.partition("\n")[0])
-    Console().print(table)
+        what = row.message.partition("\n")[0]
+        table.add_row(str(row), ", ".join(row.stages), row.created[:16], row.commit[:8], what)
+    _print(table, "no model is registered yet: kp retrain makes the first version")
 
 
 def print_history(repository: Path, name: str) -> None:
     """Every promotion of a model, oldest first."""
-    table = Table("when", "version", "stage", "why")
+    registry.find(repository, name)
+    table = _table("when", "version", "stage", "why")
     for entry in registry.history(repository, name):
-        table.add_row(entry.created, entry.version, entry.stage, entry.message)
-    Console().print(table)
+        table.add_row(entry.created[:19], entry.version or "none", entry.stage, entry.message)
+    _print(table, f"{name} was never promoted")
 
 
 def print_data_versions(repository: Path) -> None:
     """One row per data version."""
-    table = Table("data set", "version", "commit", "what")
+    table = _table("data set", "made", "commit", "what")
     for row in data_versions.versions(repository):
-        table.add_row(row.name, row.version, row.commit[:8], row.message.partition("\n")[0])
-    Console().print(table)
+        table.add_row(str(row), row.created[:16], row.commit[:8], row.message.partition("\n")[0])
+    _print(table, "no data version yet: kp data ingest makes the first")
+
+
+def _table(*headings: str) -> Table:
+    """A table whose last column may wrap, and no other."""
+    table = Table(box=box.SIMPLE)
+    for heading in headings:
+        table.add_column(heading, no_wrap=heading != headings[-1])
+    return table
+
+
+def _print(table: Table, when_empty: str) -> None:
+    if table.row_count:
+        Console().print(table)
+    else:
+        print(when_empty)
