@@ -115,7 +115,7 @@ def find(repository: Path, name: str, version: str = "", kind: str = "model") ->
     if not rows:
         names = {row.name for row in list_versions(repository, None, kind)}
         hint = nearest(name, names) if names else f"there is no {kind} yet"
-        raise UserError(f"no {kind} is registered as {name!r}: {hint}", "`kp models` and `kp data versions` list all")
+        raise UserError(f"no {kind} is registered as {name!r}: {hint}", "`kp models` and `kp data list` list all")
     if version == f"#{CHAMPION}":
         best = champion(repository, name)
         if best is None:
