@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -155,5 +157,6 @@ def _repository() -> Path:
 
 
 def main() -> None:
-    """Entry point of ``kp``."""
+    """Entry point of ``kp``. A SIGTERM ends it as an exception does, so that what it started is stopped."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     run_app(app)
