@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -187,7 +188,7 @@ def _plan(job: _Job, merge: Merge) -> _Plan:
     left_out = _left_out(job, merge)
     description = {
         "format": FORMAT,
-        "info": replace(job.info, single_instance=_is_single(table)).to_dict(),
+        "info": replace(job.info, single_instance=_is_single(table), typical_size=_typical_size(merge)).to_dict(),
         "splits": rule.to_dict(),
         "counts": {"images": sum(splits.values()), "instances": table.num_rows, "splits": splits},
         "left_out": left_out,
@@ -227,6 +228,15 @@ def _left_out(job: _Job, merge: Merge) -> list[dict[str, str]]:
 def _is_single(table: pa.Table) -> bool:
     """Whether no image holds more than one instance."""
     return table.num_rows == len(pc.unique(table["image_id"]))
+
+
+def _typical_size(merge: Merge) -> tuple[int, int]:
+    """Median width and height of all images, old and new."""
+    old = merge.old
+    records = [old.record(one) for one in old.image_ids] if old else []
+    sizes = [*((record.width, record.height) for record in records), *merge.sizes]
+    width, height = np.median(np.asarray(sizes), axis=0)
+    return int(width), int(height)
 
 
 def _split_notes(splits: dict[str, int]) -> list[str]:

@@ -36,6 +36,7 @@ class Merge:
         added: Ids of new images, with their groups.
         known: Ids of images that were there.
         new_bytes: Bytes of new images.
+        sizes: (width, height) of new images.
     """
 
     rules: Rules
@@ -49,6 +50,7 @@ class Merge:
     added: dict[str, str] = field(default_factory=dict)
     known: list[str] = field(default_factory=list)
     new_bytes: int = 0
+    sizes: list[tuple[int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._troubled = frozenset(problem.file for problem in self.problems.found)
@@ -79,6 +81,7 @@ class Merge:
             return
         self.added[taken.image_id] = group
         self.new_bytes += len(taken.data)
+        self.sizes.append((taken.width, taken.height))
         if self.writer is not None:
             row = {"image_id": taken.image_id, "bytes": taken.data, "width": taken.width, "height": taken.height}
             self.writer.add({**row, "file_name": image.name, "group": group, "source": self.source})

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
+import cv2
 import numpy as np
 import pytest
 
@@ -399,3 +400,20 @@ class TestBadInput:
         assert "bytes are needed" in done.stdout
         assert content_of(folder) == before
         assert not list(tmp_path.glob(".mice*"))
+
+
+def test_typical_size_is_the_median_of_all_images(tmp_path: Path) -> None:
+    """What `tiling: auto` of the locator decides by; a second drop counts with the first."""
+    for drop, sizes in (("one", [(40, 30), (60, 50)]), ("two", [(100, 90)])):
+        (tmp_path / drop).mkdir()
+        rows = ["image,x,y"]
+        for number, (width, height) in enumerate(sizes):
+            image = np.random.default_rng(width).integers(0, 255, (height, width, 3), np.uint8)
+            cv2.imwrite(str(tmp_path / drop / f"{drop}{number}.png"), image)
+            rows.append(f"{drop}{number}.png,5,5")
+        (tmp_path / drop / "points.csv").write_text("\n".join(rows) + "\n")
+    folder = tmp_path / "datasets" / "dots"
+    build_version(tmp_path / "one", folder, "dots")
+    assert open_dataset(folder).info.typical_size == (50, 40)
+    build_version(tmp_path / "two", folder, "dots")
+    assert open_dataset(folder).info.typical_size == (60, 50)
