@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from kpmodels.config import Experiment, override, parse_experiment
+from kpmodels.config import Experiment, override, parse_experiment, read_options
 from kpmodels.errors import UserError, nearest
 
 FOLDER = Path("flows") / "experiments"
@@ -29,7 +27,7 @@ def read_named(repository: Path, name: str) -> dict[str, Any]:
         raise UserError(
             f"no experiment {name!r} in {FOLDER}: {nearest(name, experiment_names(repository))}", f"write {path}"
         )
-    return _mapping(path)
+    return read_options(path)
 
 
 def choose_experiment(
@@ -48,7 +46,7 @@ def choose_experiment(
     elif data or detector:
         content = {}
     else:
-        content = _mapping(repository / "params.yaml")
+        content = read_options(repository / "params.yaml")
     changes = list(assignments)
     set_keys = {change.partition("=")[0] for change in changes}
     if detector:
@@ -61,15 +59,3 @@ def choose_experiment(
         kind = content.get("detector", {}).get("kind", "heatmap")
         content["name"] = f"{content.get('data', {}).get('name', 'shapes')}-{kind}"
     return parse_experiment(content, name or "command line")
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file", "run inside the repository") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: holds no mapping of options")
-    return content

@@ -3,7 +3,14 @@
 from kpmodels.config.data import AugmentOptions, DataOptions
 from kpmodels.config.detectors import DETECTOR_OPTIONS, BackboneOptions, DetectorOptions, HeatmapOptions, LocatorOptions
 from kpmodels.config.evaluation import EvaluateOptions, GateOptions
-from kpmodels.config.experiment import Experiment, override, parse_experiment, read_experiment, write_experiment
+from kpmodels.config.experiment import (
+    Experiment,
+    override,
+    parse_experiment,
+    read_experiment,
+    read_options,
+    write_experiment,
+)
 from kpmodels.config.losses import ContrastiveOptions, HausdorffOptions, LossOptions
 from kpmodels.config.training import TrainOptions
 
@@ -25,5 +32,6 @@ __all__ = [
     "override",
     "parse_experiment",
     "read_experiment",
+    "read_options",
     "write_experiment",
 ]

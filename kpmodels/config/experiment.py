@@ -45,15 +45,24 @@ def parse_experiment(content: dict[str, Any], where: str = "params.yaml") -> Exp
 
 def read_experiment(path: Path) -> Experiment:
     """The experiment of a YAML file; what the file leaves out has its default."""
+    return parse_experiment(read_options(path), str(path))
+
+
+def read_options(path: Path) -> dict[str, Any]:
+    """The plain values of a YAML file of options.
+
+    Raises:
+        UserError: there is no such file, or it holds no mapping.
+    """
     try:
         content = yaml.safe_load(path.read_text())
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file", "run inside the repository, or name the file with --params") from None
+        raise UserError(f"{path}: no such file", "run inside the repository, or name another file") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not YAML: {error}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds no mapping of options")
-    return parse_experiment(content, str(path))
+    return content
 
 
 def write_experiment(experiment: Experiment, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
@@ -27,7 +28,7 @@ class Normalize(nn.Module):
         return (images_B3HW.to(self.mean_131.dtype) - self.mean_131) / self.std_131
 
 
-class Detector(nn.Module):
+class Detector(nn.Module, ABC):
     """The base of all systems. Training calls ``forward`` and ``loss``; prediction calls ``infer`` and ``decode``.
 
     Attributes:
@@ -46,29 +47,29 @@ class Detector(nn.Module):
         self.losses = losses
         self.info = info
 
+    @abstractmethod
     def forward(self, images_B3HW: Tensor) -> dict[str, Tensor]:
         """Maps by name, from RGB images in 0..255 (uint8 or floating)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def loss(self, outputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Named scalar terms, already weighted: their sum is the loss. Targets are made here, on the device."""
-        raise NotImplementedError
 
     def infer(self, images_B3HW: Tensor) -> dict[str, Tensor]:
         """The outputs that ``decode`` wants; ``forward``, and what a detector adds for prediction (flip test)."""
         return self(images_B3HW)
 
+    @abstractmethod
     def maps(self, images_B3HW: Tensor) -> dict[str, Tensor]:
         """What an exported model gives: the maps that are decoded, without flip test."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, outputs: dict[str, Tensor], batch: Batch) -> list[Instances]:
         """What each row holds, in pixels of the original image (through ``batch.to_original_B23``)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def row_plan(self, training: bool) -> dict[str, Any]:
         """The fields of ``kpmodels.data.rows.RowPlan``: what a row of this detector shows."""
-        raise NotImplementedError
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """The parameters that start from ImageNet weights (they train with ``train.backbone_rate``)."""
