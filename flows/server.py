@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ import urllib.request
 from pathlib import Path
 
 from flows.environment import prepare_environment, running_server, server_file
+from flows.repository import runs_folder
 from kpmodels.errors import UserError
 
 START_SECONDS = 180
@@ -21,6 +23,8 @@ START_SECONDS = 180
 def up(repository: Path, host: str = "127.0.0.1", port: int = 4200) -> None:
     """Start the server and serve the deployments until Ctrl-C, which stops all that was started.
 
+    The next port serves the reports and pictures of the runs, so that the pages of the UI can link to them.
+
     Raises:
         UserError: the port is taken, a server of this repository runs already, or the server does not come up.
     """
@@ -28,19 +32,22 @@ def up(repository: Path, host: str = "127.0.0.1", port: int = 4200) -> None:
     address = running_server(repository)
     if address:
         raise UserError(f"a server of this repository already runs at {address}", "stop it, or use it as it is")
-    refuse_taken_port(host, port)
-    address = f"http://{host}:{port}/api"
-    environment = {**os.environ, "PREFECT_API_URL": address}
+    for number in (port, port + 1):
+        refuse_taken_port(host, number)
+    address, reports = f"http://{host}:{port}/api", f"http://{host}:{port + 1}"
+    environment = {**os.environ, "PREFECT_API_URL": address, "KP_REPORTS_URL": reports}
+    pages = runs_folder(repository) / "reports"
+    pages.mkdir(exist_ok=True)
     children: list[subprocess.Popen[bytes]] = []
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
-        children.append(subprocess.Popen(command, env=environment, cwd=repository, start_new_session=True))
+        start = functools.partial(_start, children, repository, environment)
+        start("prefect", "server", "start", "--host", host, "--port", str(port))
         _wait_until_healthy(address, children[0])
         server_file(repository).write_text(address + "\n")
-        command = [sys.executable, "-m", "flows.deployments"]
-        children.append(subprocess.Popen(command, env=environment, cwd=repository, start_new_session=True))
-        print(f"\nPrefect UI: http://{host}:{port}\nStop everything with Ctrl-C.\n", flush=True)
+        start("http.server", str(port + 1), "--bind", host, "--directory", str(pages))
+        start("flows.deployments")
+        print(f"\nPrefect UI: http://{host}:{port}\nreports:    {reports}\nStop everything with Ctrl-C.\n", flush=True)
         _wait_for_first(children)
     except KeyboardInterrupt:
         print("\nstopping", flush=True)
@@ -49,6 +56,13 @@ def up(repository: Path, host: str = "127.0.0.1", port: int = 4200) -> None:
         server_file(repository).unlink(missing_ok=True)
         for child in reversed(children):
             _stop(child)
+
+
+def _start(
+    children: list[subprocess.Popen[bytes]], repository: Path, environment: dict[str, str], module: str, *words: str
+) -> None:
+    command = [sys.executable, "-m", module, *words]
+    children.append(subprocess.Popen(command, env=environment, cwd=repository, start_new_session=True))
 
 
 def refuse_taken_port(host: str, port: int) -> None:

@@ -13,8 +13,12 @@ def test_first_version_becomes_champion() -> None:
     assert "first version" in decision.reason
 
 
-@pytest.mark.parametrize(("new", "old", "margin", "promote"), [(0.6, 0.5, 0, True), (0.5, 0.5, 0, False), (0.6, 0.5, 0.2, False)])
-def test_later_version_must_be_better_by_more_than_the_margin(new: float, old: float, margin: float, promote: bool) -> None:
+@pytest.mark.parametrize(
+    ("new", "old", "margin", "promote"), [(0.6, 0.5, 0, True), (0.5, 0.5, 0, False), (0.6, 0.5, 0.2, False)]
+)
+def test_later_version_must_be_better_by_more_than_the_margin(
+    new: float, old: float, margin: float, promote: bool
+) -> None:
     decision = decide(GateOptions(min_difference=margin), {"oks_ap": new}, {"oks_ap": old})
     assert decision.promote is promote
     assert f"{new:.4g}" in decision.reason
