@@ -130,8 +130,10 @@ def verify(path: Path) -> str | None:
         for name in sorted(expected):
             if hashlib.sha256((path / name).read_bytes()).hexdigest() != sums[name]:
                 return f"{path / name} does not have the sum of its manifest"
-    except (OSError, ValueError) as error:
-        return f"{path}: {error}"
+    except ValueError:
+        return f"{path / 'manifest.json'} is not whole"
+    except OSError as error:
+        return f"{error.filename or path}: {error.strerror}"
     return None
 
 

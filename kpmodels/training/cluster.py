@@ -31,6 +31,7 @@ ENVIRONMENT = {
 LOCAL_ENVIRONMENT = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on any system: listen on the loopback device only
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # no machine is taken away from a local Ray
+    "RAY_worker_niceness": "0",  # else 15: whatever else runs on the machine would starve the training
     "RAY_prestart_worker_first_driver": "0",  # idle processes that only take memory
 }
 WORKER_ENVIRONMENT = {

@@ -27,7 +27,7 @@ from kpmodels.training.schedule import rate_factor
 from kpmodels.training.state import Record, RunState
 from kpmodels.training.step import Stepper, move
 
-CHECKPOINT_SHARE = 0.05  # of the time at most goes into checkpoints that nothing but safety asks for ...
+CHECKPOINT_SHARE = 0.02  # of the time at most goes into checkpoints that nothing but safety asks for ...
 QUICK = 0.1  # ... unless they take less than so many seconds: then there is one after each epoch
 TELL_EVERY = 5.0  # seconds between step events
 
@@ -71,7 +71,7 @@ def run(
     Args:
         folder: Of the run, absolute and seen by all processes; checkpoints go to its ``checkpoints``.
         tell: Gets the events of ``progress.py``, in the first process only.
-        report: Called after each epoch in all processes.
+        report: Called after validations in all processes.
 
     Raises:
         UserError: what the loader or the detector raise; a loss that is not finite; a full disk.
@@ -81,7 +81,7 @@ def run(
         loop.restore()
         while not loop.state.is_finished(options):
             record = loop.epoch()
-            if report is not None:
+            if report is not None and ("val" in record or loop.state.is_finished(options)):
                 report({"epoch": record["epoch"], "loss": record["loss"], "score": loop.state.best_score or 0.0})
         loop.finish()
         return loop.state
@@ -113,6 +113,9 @@ class _Loop:
         epoch, problems = _from_first(choice)
         for problem in problems:
             self.tell({"event": "note", "text": problem})
+        if self.parts.validate is None:
+            text = "there are no validation images: the best epoch is the one with the smallest training loss"
+            self.tell({"event": "note", "text": text})
         if epoch is not None:
             self._load(self.checkpoints.path(epoch))
         self.tell(

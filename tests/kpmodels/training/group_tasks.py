@@ -90,3 +90,18 @@ def gradients(rank: int, world: int, options: dict[str, Any], shares: list[list[
     result = stepper.step(micro, 0.0)
     found = {name: parameter.grad for name, parameter in stepper.detector.named_parameters()}
     return {**found, "loss": torch.tensor(sum(result.terms.values()))}  # type: ignore[dict-item]
+
+
+def share_real(
+    rank: int, world: int, content: dict[str, Any], data: str, folder: str, fingerprint: str = ""
+) -> dict[str, Any]:
+    """The last record of a run of an experiment's real parts."""
+    from kpmodels.data.store import open_dataset
+    from kpmodels.training.job import Job
+    from kpmodels.training.worker import work
+
+    job = Job(content, data, folder, "attempt", fingerprint or open_dataset(data).fingerprint)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    from kpmodels.training.job import real_parts
+
+    return work(job, real_parts, Place(rank, world, world)).history[-1]

@@ -118,7 +118,9 @@ def test_without_validation_the_training_loss_decides(tmp_path):
     options = TrainOptions(**BASE)
     parts = toy_parts(options, Place(), tmp_path)
     parts = type(parts)(parts.detector, parts.loader, None, parts.export)
-    state, _ = go(tmp_path, parts=parts)
+    events = []
+    state, _ = go(tmp_path, parts=parts, events=events)
+    assert "no validation images" in events[0]["text"]
     assert state.best_score == -min(state.history[1]["loss"], state.history[3]["loss"])
 
 
