@@ -18,11 +18,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from kpmodels.config import Experiment, parse_experiment
 
@@ -146,6 +149,20 @@ def speeds(path: Path) -> list[float]:
     return [record["images"] / record["seconds"] for record in records[1:]]
 
 
+def watch(spent: dict[int, tuple[float, float]]) -> None:
+    """Note the processor time of Ray's processes, but for its workers, when first seen in the run and last."""
+    me = psutil.Process()
+    while True:
+        for process in me.children(recursive=True):
+            try:
+                if "plain" not in (line := " ".join(process.cmdline())) and "RayTrainWorker" not in line:
+                    now = sum(process.cpu_times()[:2])
+                    spent[process.pid] = (spent.get(process.pid, (now, now))[0], now)
+            except psutil.Error:
+                continue
+        time.sleep(2)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=8, help="turns of each")
@@ -165,12 +182,14 @@ def main() -> int:
     from kpmodels.training.cluster import WORKER_ENVIRONMENT
     from kpmodels.training.launch import train
 
+    start = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = make_data(folder)
         (folder / "turn").write_text("plain")
         command = [sys.executable, __file__, "--epochs", str(arguments.epochs), "--plain", str(data), name]
         with subprocess.Popen(command, env={**os.environ, **WORKER_ENVIRONMENT}) as other:
+            threading.Thread(target=watch, args=(spent := {},), daemon=True).start()
             try:
                 train(experiment, data, folder / "out", folder / "storage", build=build)
             except Exception:
@@ -179,6 +198,9 @@ def main() -> int:
         found = {name: statistics.median(speeds(folder / f"{name}.jsonl")) for name in ("plain", "ray")}
     ratio = found["ray"] / found["plain"]
     print(f"plain loop {found['plain']:.1f} images/s, Ray Train {found['ray']:.1f} images/s, {threads} threads")
+    begun = time.monotonic() - start
+    others = sum(last - first for first, last in spent.values())
+    print(f"Ray's other processes took {others / begun:.1%} of one processor, starting and stopping included")
     print(f"training tax: ratio {ratio:.3f} (aim: at least 0.95)")
     return 0
 

@@ -15,7 +15,7 @@ from typing import Any
 from kpmodels.config import Experiment
 from kpmodels.data.store import DatasetStore, open_dataset
 from kpmodels.errors import UserError
-from kpmodels.training.cluster import ray_session, runtime_env
+from kpmodels.training.cluster import WORKER_ENVIRONMENT, ray_session, runtime_env
 from kpmodels.training.identity import Identity, claim, identify, run_lock, run_name
 from kpmodels.training.job import MODEL, Build, Job, read_failure, real_parts
 from kpmodels.training.progress import Follower, ProgressLog
@@ -147,6 +147,10 @@ def _train(job: Job, experiment: Experiment, address: str | None, build: Build) 
 
 
 def _run_here(job: Job, experiment: Experiment, build: Build) -> None:
+    for name, value in WORKER_ENVIRONMENT.items():
+        os.environ.setdefault(
+            name, value
+        )  # read when torch is imported, which is now if it is this command's first use
     import torch
 
     from kpmodels.training.place import Place

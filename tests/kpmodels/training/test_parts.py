@@ -29,7 +29,15 @@ def made(request, tmp_path_factory):
 
 
 def options(kind, **changes):
-    values = {"epochs": 2, "batch_size": 8, "workers": 0, "threads": 1, "validate_every": 1, "learning_rate": 3e-4, **changes}
+    values = {
+        "epochs": 2,
+        "batch_size": 8,
+        "workers": 0,
+        "threads": 1,
+        "validate_every": 1,
+        "learning_rate": 3e-4,
+        **changes,
+    }
     return {"name": f"real-{kind}", "detector": DETECTORS[kind], "train": values}
 
 
