@@ -12,10 +12,3 @@ def stage_hashes(lock_text: str, stage: str) -> dict[str, str]:
     content: dict[str, Any] = yaml.safe_load(lock_text) or {}
     entry = content.get("stages", {}).get(stage, {})
     return {item["path"]: item.get("md5", "") for part in ("deps", "outs") for item in entry.get(part, [])}
-
-
-def stage_params(lock_text: str, stage: str) -> dict[str, Any]:
-    """The parameters that a stage ran with."""
-    content: dict[str, Any] = yaml.safe_load(lock_text) or {}
-    params: dict[str, Any] = content.get("stages", {}).get(stage, {}).get("params", {}).get("params.yaml", {})
-    return params

@@ -17,7 +17,6 @@ def loaded_by(statement: str) -> set[str]:
 
 def test_command_lines_load_nothing_heavy() -> None:
     assert loaded_by("import kpmodels.cli") == set()
-    assert loaded_by("import flows.cli") == set()
     assert loaded_by("import kpmodels, kpmodels.config") == set()
 
 
