@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 for name, value in {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -17,6 +18,9 @@ for name, value in {
     "HF_HUB_OFFLINE": "1",
 }.items():
     os.environ[name] = value
+
+settings.register_profile("project", deadline=None, print_blob=True)
+settings.load_profile("project")
 
 ROOT = Path(__file__).parent.parent
 
