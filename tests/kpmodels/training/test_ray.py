@@ -101,10 +101,10 @@ def drive(tree, data, folder):
     environment["PYTHONPATH"] = f"{tree}{os.pathsep}{HERE}"
     options = json.dumps({"name": "toys", "train": OPTIONS})
     command = [sys.executable, str(HERE / "toys.py"), str(data), str(folder / "out"), str(folder / "storage"), options]
-    return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=600)
 
 
-def wait_until_gone(mark, seconds=60):
+def wait_until_gone(mark, seconds=180):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         alive = [
