@@ -21,7 +21,9 @@ def progress_printer(unit: str) -> Callable[[int, int], None]:
         if terminal:
             filled = 30 * done // max(total, 1)
             end = "\n" if done >= total else ""
-            print(f"\r[{'#' * filled}{'.' * (30 - filled)}] {done}/{total} {unit}", end=end, file=sys.stderr, flush=True)
+            print(
+                f"\r[{'#' * filled}{'.' * (30 - filled)}] {done}/{total} {unit}", end=end, file=sys.stderr, flush=True
+            )
         else:
             print(f"{done}/{total} {unit}", flush=True)
 

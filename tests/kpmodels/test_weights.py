@@ -68,7 +68,7 @@ def test_pickle_with_code_is_refused_and_does_not_run(tmp_path, suffix, by_torch
         torch.save({"a": _Code(marker)}, path)
     else:
         path.write_bytes(pickle.dumps(_Code(marker)))
-    with pytest.raises(UserError, match="refused.*code") as caught:
+    with pytest.raises(UserError, match=r"refused.*code") as caught:
         read_weights(path)
     assert str(path) in str(caught.value)
     assert "safetensors" in caught.value.remedy

@@ -38,14 +38,16 @@ class TestParse:
         assert all(word in str(caught.value) for word in words), str(caught.value)
 
     def test_every_field_has_help(self) -> None:
-        def fields(model):  # noqa: ANN001, ANN202
+        def fields(model):
             for name, field in model.model_fields.items():
                 yield f"{model.__name__}.{name}", field
                 for part in [field.annotation, *getattr(field.annotation, "__args__", ())]:
                     if hasattr(part, "model_fields"):
                         yield from fields(part)
 
-        missing = [name for model in (Experiment, *DETECTOR_OPTIONS.values()) for name, f in fields(model) if not f.description]
+        missing = [
+            name for model in (Experiment, *DETECTOR_OPTIONS.values()) for name, f in fields(model) if not f.description
+        ]
         assert missing == []
 
 
