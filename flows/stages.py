@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from flows.workspace import Workspace
 from kpmodels.errors import UserError
 
 USER_MISTAKE = "error: "
+REMEDY = "  -> "
 
 
 def _worth_a_retry(task_: Any, task_run: TaskRun, state: State[Any]) -> bool:
@@ -78,10 +79,22 @@ def _explained(action: Callable[[], object]) -> None:
     try:
         action()
     except ProcessError as error:
-        lines = error.completed.lines
-        starts = [number for number, line in enumerate(lines) if line.startswith(USER_MISTAKE)]
-        if not starts:
+        found = user_error(error.completed.lines)
+        if found is None:
             raise
-        words = [lines[starts[-1]].removeprefix(USER_MISTAKE)]
-        remedy = next((line for line in lines[starts[-1] + 1 :] if line.startswith("  -> ")), "")
-        raise UserError(words[0], remedy.removeprefix("  -> ")) from None
+        raise found from None
+
+
+def user_error(lines: Sequence[str]) -> UserError | None:
+    """The last error meant for the user that a command printed: its words, over as many lines as it took, and its remedy."""
+    starts = [number for number, line in enumerate(lines) if line.startswith(USER_MISTAKE)]
+    if not starts:
+        return None
+    words = [lines[starts[-1]].removeprefix(USER_MISTAKE)]
+    for line in lines[starts[-1] + 1 :]:
+        if line.startswith(REMEDY):
+            return UserError("\n".join(words), line.removeprefix(REMEDY))
+        if line.startswith("ERROR: "):  # DVC goes on about the stage that failed
+            break
+        words.append(line)
+    return UserError("\n".join(words).rstrip())
