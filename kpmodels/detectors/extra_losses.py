@@ -5,7 +5,6 @@ Suffixes: B rows, N instances (padded), K maps (keypoints or categories), D leng
 
 from __future__ import annotations
 
-import copy
 import math
 
 import torch
@@ -107,7 +106,7 @@ class ExtraLosses(nn.Module):
             visible_BNK,
             xy_BNK2,
             clutter,
-            _as_it_is(bank),
+            bank,
             temperature=options.temperature,
             clutter_weight=options.clutter_weight,
             exclusion_radius=options.exclusion_radius,
@@ -125,10 +124,3 @@ class ExtraLosses(nn.Module):
             B, _, H, W = maps_BDHW.shape
             torch.rand((torch.distributed.get_rank() * B, H * W), generator=generator)
         return generator
-
-
-def _as_it_is(bank: FeatureBank) -> FeatureBank:
-    """The bank with prototypes of its own: the gradient needs them as they were before the update in place."""
-    still = copy.copy(bank)
-    still._buffers = {**bank._buffers, "prototypes_KD": bank.prototypes_KD.clone()}
-    return still
