@@ -1,7 +1,9 @@
 """The options of an experiment: ``params.yaml`` as pydantic models, which are also the forms of the Prefect UI."""
 
+from kpmodels.config.backbone import BackboneOptions
+from kpmodels.config.boxes import CenterNetOptions, CentripetalNetOptions, CornerNetOptions
 from kpmodels.config.data import AugmentOptions, DataOptions
-from kpmodels.config.detectors import DETECTOR_OPTIONS, BackboneOptions, DetectorOptions, HeatmapOptions, LocatorOptions
+from kpmodels.config.detectors import DETECTOR_OPTIONS, DetectorOptions, HeatmapOptions, LocatorOptions
 from kpmodels.config.evaluation import EvaluateOptions, GateOptions
 from kpmodels.config.experiment import (
     Experiment,
@@ -18,7 +20,10 @@ __all__ = [
     "DETECTOR_OPTIONS",
     "AugmentOptions",
     "BackboneOptions",
+    "CenterNetOptions",
+    "CentripetalNetOptions",
     "ContrastiveOptions",
+    "CornerNetOptions",
     "DataOptions",
     "DetectorOptions",
     "EvaluateOptions",

@@ -6,29 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from kpmodels.config.backbone import BackboneOptions
 from kpmodels.config.base import Options
-
-
-class BackboneOptions(Options):
-    """The network that turns images into features."""
-
-    name: str = Field(
-        "tf_efficientnet_lite0",
-        description="Any timm model with feature maps, or 'unet' for the U-Net of the Hausdorff paper.",
-    )
-    pretrained: bool = Field(
-        True, description="Start from ImageNet weights. They are never downloaded while a run goes on."
-    )
-    weights: str = Field(
-        "",
-        description="Local safetensors or .pth file of pretrained weights; empty: the installed package or timm's cache.",
-    )
-    out_stride: Literal[1, 2, 4, 8] = Field(4, description="Input pixels per cell of the output map.")
-    neck_channels: int = Field(64, ge=8, le=1024, description="Channels of the upsampling neck and of the feature map.")
-    neck: Literal["deconv", "upsample"] = Field(
-        "upsample",
-        description="deconv: transposed convolutions (Simple Baselines); upsample: bilinear with skips (U-Net like).",
-    )
+from kpmodels.config.boxes import CenterNetOptions, CentripetalNetOptions, CornerNetOptions
 
 
 class HeatmapOptions(Options):
@@ -94,9 +74,15 @@ class LocatorOptions(Options):
     min_distance: float = Field(3.0, ge=0, description="Peaks nearer than this are one, in input pixels.")
 
 
-DetectorOptions = Annotated[HeatmapOptions | LocatorOptions, Field(discriminator="kind")]
+DetectorOptions = Annotated[
+    HeatmapOptions | LocatorOptions | CornerNetOptions | CenterNetOptions | CentripetalNetOptions,
+    Field(discriminator="kind"),
+]
 
-DETECTOR_OPTIONS: dict[str, type[HeatmapOptions] | type[LocatorOptions]] = {
+DETECTOR_OPTIONS: dict[str, type[DetectorOptions]] = {
     "heatmap": HeatmapOptions,
     "locator": LocatorOptions,
+    "cornernet": CornerNetOptions,
+    "centernet-triplets": CenterNetOptions,
+    "centripetalnet": CentripetalNetOptions,
 }
