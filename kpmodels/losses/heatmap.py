@@ -40,6 +40,7 @@ def heatmap_focal(
     alpha: float = 2.0,
     beta: float = 4.0,
     positive_from: float | None = None,
+    clamp: float | None = None,
 ) -> Tensor:
     """Penalty-reduced focal loss over the number of positive cells of all processes (CornerNet, equation 1).
 
@@ -50,12 +51,18 @@ def heatmap_focal(
         alpha, beta: Exponents of the focal factor and of the penalty reduction.
         positive_from: Targets from this value on are positives. None: each local maximum of the target (among its 8
             neighbours) above 0.5, since a Gaussian centred between cells nowhere reaches 1.
+        clamp: Probabilities are kept so far from 0 and 1, without gradient beyond, as in the program of CornerNet (1e-4).
+            None: they are exact, and wrong logits get a gradient however large they are.
     """
     logits = logits_BKHW.float()
     positive = _peaks(targets_BKHW) if positive_from is None else targets_BKHW >= positive_from
-    chance = torch.sigmoid(logits)
-    if_positive = -F.logsigmoid(logits) * (1 - chance) ** alpha
-    if_negative = -F.logsigmoid(-logits) * chance**alpha * (1 - targets_BKHW).clamp(min=0) ** beta
+    if clamp is None:
+        chance, log_chance, log_rest = torch.sigmoid(logits), F.logsigmoid(logits), F.logsigmoid(-logits)
+    else:
+        chance = torch.sigmoid(logits).clamp(clamp, 1 - clamp)
+        log_chance, log_rest = chance.log(), (1 - chance).log()
+    if_positive = -log_chance * (1 - chance) ** alpha
+    if_negative = -log_rest * chance**alpha * (1 - targets_BKHW).clamp(min=0) ** beta
     loss = torch.where(positive, if_positive, if_negative)
     if weights_BK is not None:
         loss = loss * weights_BK[..., None, None]
