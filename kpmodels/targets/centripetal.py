@@ -43,5 +43,6 @@ def centripetal_targets(boxes_BN4: Tensor, valid_BN: Tensor, size: tuple[int, in
     low, high = boxes[..., :2], boxes[..., 2:]
     centers = (low + high) / 2
     half = ((high - low) / 2).clamp(min=SMALLEST).log()
-    shifts = (centers - containing_cells(low, size), containing_cells(high, size) - centers, half, half)
-    return CentripetalTargets(*(torch.where(present[..., None], shift, 0).float() for shift in shifts), present)
+    shifts = (centers - containing_cells(low, size), containing_cells(high, size) - centers, half)
+    to_middle, from_middle, log_half = (torch.where(present[..., None], shift, 0).float() for shift in shifts)
+    return CentripetalTargets(to_middle, from_middle, log_half, log_half, present)
