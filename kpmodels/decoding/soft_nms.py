@@ -57,8 +57,8 @@ def soft_nms(
         shared = _intersection(edges, index, extent)
         decay = _decay(shared / (sizes + sizes.gather(1, index) - shared).clamp(min=1e-12), method, sigma, overlap)
         decay = torch.where(boxes.labels_BD == boxes.labels_BD.gather(1, index), decay, 1)
-        lowered = torch.where(scores >= threshold, scores * decay, -1)
-        lowered = torch.where(lowered >= threshold, lowered, -1).scatter(1, index, -1)
+        lowered = scores * decay
+        lowered = torch.where(lowered < threshold, -1, lowered).scatter_(1, index, -1)
         if merge:
             row_of = rows.take(index, step, (scores >= threshold) & (lowered < threshold)) if rows else None
             weights = torch.where(scores >= threshold, (1 - decay) ** merge_exponent, 0).scatter(1, index, 1)
@@ -79,7 +79,7 @@ def _intersection(edges_4BD: Tensor, index_B1: Tensor, extent: float) -> Tensor:
 
 def _decay(overlaps: Tensor, method: Method, sigma: float, limit: float) -> Tensor:
     if method == "gaussian":
-        return torch.exp(-overlaps.square() / sigma)
+        return overlaps.square().mul_(-1 / sigma).exp_()
     return torch.where(overlaps > limit, 1 - overlaps if method == "linear" else 0.0, 1.0)
 
 

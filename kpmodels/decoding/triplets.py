@@ -42,9 +42,7 @@ def verify_with_centers(
     matches = strictly_inside(centers_BM2[:, None], region[:, :, None])
     matches &= (boxes.labels_BD[:, :, None] == center_labels_BM[:, None]) & (center_scores_BM > 0)[:, None]
     scores = torch.where(matches, center_scores_BM[:, None], 0)
-    if choice == "best":
-        center = scores.amax(-1)
-    else:
-        center = scores.gather(-1, matches.to(torch.uint8).argmax(-1, keepdim=True))[..., 0]
+    first = matches.to(torch.uint8).argmax(-1, keepdim=True)
+    center = scores.amax(-1) if choice == "best" else scores.gather(-1, first)[..., 0]
     kept = matches.any(-1) & (boxes.scores_BD >= 0)
     return boxes._replace(scores_BD=torch.where(kept, (2 * boxes.scores_BD + center) / 3, -1))

@@ -23,7 +23,7 @@ def gaussian_radius(
         overlap: In (0, 1]. CornerNet's experiments have 0.3.
         form: ``exact`` solves the equations. ``unnormalised`` is what the first release of CornerNet and the program of
             CenterNet (Duan et al., ICCV 2019) compute: the other roots of the first two equations, and none divided by
-            twice the leading coefficient. Its radii are larger, and boxes this far off overlap less.
+            twice the leading coefficient. From an overlap of 1/4 on these radii are larger, and boxes so far off overlap less.
 
     Returns:
         Radii in float32, or float64 where heights are.

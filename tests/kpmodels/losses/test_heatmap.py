@@ -51,6 +51,20 @@ def test_focal_weights_and_no_positives():
     close(weighted, heatmap_focal(logits[:, 1:], targets[:, 1:]))
 
 
+def test_focal_with_clamped_probabilities():
+    logits = torch.tensor([-50.0, 50.0, 1.0, -1.0]).view(1, 1, 1, 4).requires_grad_()
+    targets = torch.tensor([1.0, 0.0, 1.0, 0.5]).view(1, 1, 1, 4)
+    loss = heatmap_focal(logits, targets, positive_from=1.0, clamp=1e-4)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert (gradient[..., :2] == 0).all()
+    exact = heatmap_focal(logits, targets, positive_from=1.0)
+    (wanted,) = torch.autograd.grad(exact, logits)
+    assert (wanted[..., :2] != 0).all()
+    close(gradient[..., 2:], wanted[..., 2:])
+    at_the_end = -math.log(1e-4) * (1 - 1e-4) ** 2
+    close(heatmap_focal(logits[..., :1], targets[..., :1], positive_from=1.0, clamp=1e-4).item(), at_the_end)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_finite_with_extreme_values(dtype):
     logits = (torch.tensor([-90.0, 90.0, 0.0]).to(dtype)).view(1, 1, 1, 3).requires_grad_()
