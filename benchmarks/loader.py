@@ -105,7 +105,7 @@ class PlainSet(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self.files = [store.folder / "files" / f"{one}.jpg" for one in store.image_ids]
         self.truths = [store.instances(one) for one in store.image_ids]
         self.flip_index = store.info.skeleton.flip_index
-        self.options = AugmentOptions()
+        self.options = AugmentOptions(rotation=30.0)
 
     def __len__(self) -> int:
         return len(self.files)

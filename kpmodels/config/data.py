@@ -21,7 +21,13 @@ class AugmentOptions(Options):
 
     flip: float = Field(0.5, ge=0, le=1, description="Probability of mirroring left to right (swaps the flip pairs).")
     flip_vertical: float = Field(0.0, ge=0, le=1, description="Probability of mirroring top to bottom.")
-    rotation: float = Field(30.0, ge=0, le=180, description="Largest rotation to either side, in degrees.")
+    rotation: float | None = Field(
+        None,
+        ge=0,
+        le=180,
+        description="Largest rotation to either side, in degrees. Empty: 30, and 0 for boxes, which do not fit their objects "
+        "any more when they are turned.",
+    )
     scale: float = Field(
         0.3, ge=0, lt=1, description="Largest relative change of size: factors from 1-scale to 1+scale."
     )
@@ -33,3 +39,9 @@ class AugmentOptions(Options):
     )
     blur: float = Field(0.1, ge=0, le=1, description="Probability of a light Gaussian blur.")
     erase: float = Field(0.0, ge=0, le=1, description="Probability of erasing one rectangle (simulated occlusion).")
+
+    def for_task(self, task: str) -> AugmentOptions:
+        """The options with what is empty decided for the task of a data set."""
+        if self.rotation is not None:
+            return self
+        return self.model_copy(update={"rotation": 0.0 if task == "boxes" else 30.0})

@@ -69,7 +69,7 @@ def random_affines(
     """
     flip_R = draws_RD[:, Draw.FLIP] < options.flip
     flip_vertical_R = draws_RD[:, Draw.FLIP_VERTICAL] < options.flip_vertical
-    angle_R = np.deg2rad(_signed(draws_RD[:, Draw.ROTATION], options.rotation))
+    angle_R = np.deg2rad(_signed(draws_RD[:, Draw.ROTATION], options.rotation or 0.0))
     scale_R = 1 + _signed(draws_RD[:, Draw.SCALE], options.scale)
     shift_R2 = _signed(draws_RD[:, [Draw.SHIFT_X, Draw.SHIFT_Y]], options.translation) * size
     cos_R, sin_R = scale_R * np.cos(angle_R), scale_R * np.sin(angle_R)

@@ -118,7 +118,8 @@ class TrainRows:
     """
 
     def __init__(self, reader: ImageReader, plan: RowPlan, augment: AugmentOptions, seed: int) -> None:
-        self._reader, self._plan, self._augment, self._seed = reader, plan, augment, seed
+        self._reader, self._plan, self._seed = reader, plan, seed
+        self._augment = augment.for_task(reader.info.task)
         self._truths = Truths.of(reader.instances, reader.info.num_keypoints)
         self._boxes_M4 = self._truths.boxes_M4
         if plan.region == "image+box":

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from kpmodels.config import (
     DETECTOR_OPTIONS,
+    AugmentOptions,
     Experiment,
     LocatorOptions,
     override,
@@ -49,6 +50,12 @@ class TestParse:
             name for model in (Experiment, *DETECTOR_OPTIONS.values()) for name, f in fields(model) if not f.description
         ]
         assert missing == []
+
+
+def test_boxes_are_not_turned_unless_asked() -> None:
+    assert AugmentOptions().for_task("pose").rotation == 30
+    assert AugmentOptions().for_task("boxes").rotation == 0
+    assert AugmentOptions(rotation=5).for_task("boxes").rotation == 5
 
 
 class TestFiles:
