@@ -62,10 +62,9 @@ def corner_targets(
     """
     boxes, present = clip_boxes(boxes_BN4, valid_BN, size)
     radii_BN = cell_radius(boxes[..., 3] - boxes[..., 1], boxes[..., 2] - boxes[..., 0], overlap, radius)
-    top_left, bottom_right = (
-        _point_targets(corner, labels_BN, present, radii_BN, size, categories, divisor)
-        for corner in (boxes[..., :2], boxes[..., 2:])
-    )
+    corners_2BN2 = torch.stack([boxes[..., :2], boxes[..., 2:]])
+    both = _point_targets(corners_2BN2, labels_BN, present, radii_BN, size, categories, divisor)
+    top_left, bottom_right = (PointTargets(*values) for values in zip(*both, strict=True))
     return CornerTargets(top_left, bottom_right, present)
 
 
@@ -87,7 +86,10 @@ def center_targets(
     boxes, present = clip_boxes(boxes_BN4, valid_BN, size)
     radii_BN = cell_radius(boxes[..., 3] - boxes[..., 1], boxes[..., 2] - boxes[..., 0], overlap, radius)
     centers = (boxes[..., :2] + boxes[..., 2:]) / 2
-    return _point_targets(centers, labels_BN, present, radii_BN, size, categories, divisor)
+    (targets,) = zip(
+        *_point_targets(centers[None], labels_BN, present, radii_BN, size, categories, divisor), strict=True
+    )
+    return PointTargets(*targets)
 
 
 def clip_boxes(boxes_BN4: Tensor, valid_BN: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -103,14 +105,14 @@ def clip_boxes(boxes_BN4: Tensor, valid_BN: Tensor, size: tuple[int, int]) -> tu
     return torch.where(present[..., None], boxes, 0), present
 
 
-def containing_cells(points_BN2: Tensor, size: tuple[int, int]) -> Tensor:
-    """Column and row ``[B, N, 2]``, int64, of the cell that holds each point; the map's far edges belong to its last ones."""
+def containing_cells(points_x2: Tensor, size: tuple[int, int]) -> Tensor:
+    """Column and row, int64, of the cell that holds each point; the map's far edges belong to its last cells."""
     height, width = size
-    return torch.minimum(points_BN2.long(), torch.tensor([width - 1, height - 1], device=points_BN2.device))
+    return torch.minimum(points_x2.long(), torch.tensor([width - 1, height - 1], device=points_x2.device))
 
 
 def _point_targets(
-    points_BN2: Tensor,
+    points_TBN2: Tensor,
     labels_BN: Tensor,
     present_BN: Tensor,
     radii_BN: Tensor,
@@ -118,10 +120,14 @@ def _point_targets(
     categories: int,
     divisor: float,
 ) -> PointTargets:
-    (B, _), (H, W) = present_BN.shape, size
-    cells_BN2 = containing_cells(points_BN2, size)
+    """Targets with one more dimension in front, of T kinds of points of the same objects."""
+    (T, B, _, _), (H, W) = points_TBN2.shape, size
+    cells_TBN2 = containing_cells(points_TBN2, size)
     image, row = present_BN.nonzero(as_tuple=True)
     maps_P = image * categories + labels_BN[image, row].long()
-    drawn = gaussian_maps(cells_BN2[image, row], maps_P, radii_BN[image, row], (B * categories, H, W), divisor)
-    offsets = torch.where(present_BN[..., None], points_BN2 - cells_BN2, 0).float()
-    return PointTargets(drawn.view(B, categories, H, W), cells_BN2[..., 1] * W + cells_BN2[..., 0], offsets)
+    maps_TP = torch.arange(T, device=maps_P.device)[:, None] * (B * categories) + maps_P
+    cells, radii_P = cells_TBN2[:, image, row].flatten(0, 1), radii_BN[image, row].repeat(T)
+    drawn = gaussian_maps(cells, maps_TP.flatten(), radii_P, (T * B * categories, H, W), divisor)
+    offsets = torch.where(present_BN[..., None], points_TBN2 - cells_TBN2, 0).float()
+    places_TBN = cells_TBN2[..., 1] * W + cells_TBN2[..., 0]
+    return PointTargets(drawn.view(T, B, categories, H, W), places_TBN, offsets)

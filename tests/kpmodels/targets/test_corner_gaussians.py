@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpmodels.targets import corner_gaussians
-from kpmodels.targets.corner_gaussians import gaussian_maps
+from kpmodels.targets.corner_gaussians import draw_gaussians, gaussian_maps
 
 close = torch.testing.assert_close
 SHAPE = (3, 9, 12)
-points = st.lists(st.tuples(st.integers(0, 11), st.integers(0, 8), st.integers(0, 2), st.integers(0, 7)), max_size=8)
+points = st.lists(st.tuples(st.integers(0, 11), st.integers(0, 8), st.integers(0, 2), st.integers(0, 20)), max_size=8)
 
 
 def cell_by_cell(given_points, divisor):
@@ -34,9 +34,9 @@ def drawn(given_points, divisor=6.0):
 
 
 @settings(deadline=None, max_examples=60)
-@given(points, st.sampled_from([5.0, 6.0]), st.sampled_from([12, 40, 1 << 19]))
-def test_equals_the_definition(given_points, divisor, chunk):
-    with mock.patch.object(corner_gaussians, "_CHUNK_CELLS", chunk):
+@given(points, st.sampled_from([5.0, 6.0]), st.sampled_from([12, 40, 1 << 19]), st.sampled_from([0, 100, 1 << 17]))
+def test_equals_the_definition(given_points, divisor, chunk, few):
+    with mock.patch.multiple(corner_gaussians, _CHUNK_CELLS=chunk, _FEW_CELLS=few):
         close(drawn(given_points, divisor), cell_by_cell(given_points, divisor), rtol=1e-5, atol=1e-7)
 
 
@@ -44,6 +44,13 @@ def test_equals_the_definition(given_points, divisor, chunk):
 @given(points.flatmap(lambda some: st.tuples(st.just(some), st.permutations(some))))
 def test_the_order_of_points_does_not_matter(both):
     assert torch.equal(drawn(both[0]), drawn(both[1]))
+
+
+def test_drawing_keeps_what_is_there():
+    maps = drawn([(3, 3, 0, 2), (8, 5, 1, 4)])
+    expected = torch.maximum(maps, drawn([(4, 3, 0, 3)]))
+    draw_gaussians(maps, torch.tensor([[4, 3]]), torch.tensor([0]), torch.tensor([3]))
+    assert torch.equal(maps, expected)
 
 
 def test_nothing_to_draw():
