@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("hausdorff", "loader", "ingest", "pushed_bytes", "training_tax")
+BENCHMARKS = ("hausdorff", "corner_decoding", "corner_targets", "loader", "ingest", "pushed_bytes", "training_tax")
 
 
 def main() -> int:
