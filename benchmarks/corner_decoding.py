@@ -41,7 +41,7 @@ class Maps(NamedTuple):
 def plain_corners(maps: Maps, image: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Scores, categories, places and embeddings of the best corners of an image."""
     heat = maps.logits_BLHW[image].sigmoid()
-    L, H, W = heat.shape
+    H, W = heat.shape[1:]
     heat = heat * (F.max_pool2d(heat, 3, stride=1, padding=1) == heat)
     scores, index = heat.flatten().topk(CORNERS)
     label, cell = index // (H * W), index % (H * W)
