@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from kpmodels.config import HeatmapOptions, LocatorOptions, LossOptions
+from kpmodels.config import DetectorOptions, LossOptions
 from kpmodels.detectors.extra_losses import ExtraLosses
 from kpmodels.structures import Batch, DatasetInfo, Instances
 
@@ -33,15 +33,15 @@ class Detector(nn.Module, ABC):
 
     Attributes:
         kind: Its name in ``detector.kind``.
+        finds_boxes: Whether it learns boxes without keypoints, or keypoints.
         options: Its options, with every ``auto`` resolved; saved with the model.
         info: The data set that it was built for.
     """
 
     kind: ClassVar[str]
+    finds_boxes: ClassVar[bool] = False
 
-    def __init__(
-        self, options: HeatmapOptions | LocatorOptions, losses: LossOptions, info: DatasetInfo, batch_size: int = 16
-    ) -> None:
+    def __init__(self, options: DetectorOptions, losses: LossOptions, info: DatasetInfo, batch_size: int = 16) -> None:
         super().__init__()
         self.options: Any = options
         self.losses = losses
@@ -70,6 +70,22 @@ class Detector(nn.Module, ABC):
     @abstractmethod
     def row_plan(self, training: bool) -> dict[str, Any]:
         """The fields of ``kpmodels.data.rows.RowPlan``: what a row of this detector shows."""
+
+    def test_sizes(self) -> list[int]:
+        """Input sizes at which an image is looked at; with several, ``candidates`` and ``suppress`` are in use."""
+        return [self.options.input_size]
+
+    def candidates(self, outputs: dict[str, Tensor], batch: Batch) -> list[Instances]:
+        """What ``decode`` gives before instances that are found twice are taken out."""
+        return self.decode(outputs, batch)
+
+    def suppress(self, found: Instances) -> Instances:
+        """One image's candidates, of all sizes it was looked at, without those that are found twice."""
+        return found
+
+    def pictures(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The maps of ``infer`` that a person may want to see, by title: ``[B, H, W]`` in [0, 1]."""
+        return {"heatmap": outputs["heatmaps"].float().amax(1).clamp(0, 1)}
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """The parameters that start from ImageNet weights (they train with ``train.backbone_rate``)."""

@@ -6,6 +6,7 @@ The one way that evaluation and prediction share. Of ``kpmodels.data`` it knows 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,11 +45,22 @@ def predict_images(
         if boxes is None:
             raise ValueError("this detector looks into boxes, and none are given")
         return predict_boxes(detector, images, boxes, batch_size)
-    rows = [eval_rows(image.shape[1], image.shape[0], None, plan) for image in images]
-    found = _predict_rows(detector, images, rows, plan, batch_size)
-    K = detector.info.num_keypoints
-    merged = [merge_rows(parts, own, K) for parts, own in zip(found, rows, strict=True)]
+    sizes = detector.test_sizes()
+    if len(sizes) > 1:
+        scales = [_predict_whole(detector, images, replace(plan, input_size=size), batch_size, True) for size in sizes]
+        return [detector.suppress(Instances.concatenate(list(found))) for found in zip(*scales, strict=True)]
+    merged = _predict_whole(detector, images, replace(plan, input_size=sizes[0]), batch_size)
     return _refine(detector, images, merged, batch_size) if plan.region == "image+box" else merged
+
+
+def _predict_whole(
+    detector: Detector, images: Sequence[Image], plan: RowPlan, batch_size: int, candidates: bool = False
+) -> list[Instances]:
+    """What the rows of each image hold, put together."""
+    rows = [eval_rows(image.shape[1], image.shape[0], None, plan) for image in images]
+    found = _predict_rows(detector, images, rows, plan, batch_size, candidates)
+    K = detector.info.num_keypoints
+    return [merge_rows(parts, own, K) for parts, own in zip(found, rows, strict=True)]
 
 
 def predict_boxes(
@@ -96,9 +108,15 @@ def _confident_hull(found: Instances) -> NDArray[np.float32]:
 
 @torch.no_grad()
 def _predict_rows(
-    detector: Detector, images: Sequence[Image], rows: Sequence[Sequence[Row]], plan: RowPlan, batch_size: int
+    detector: Detector,
+    images: Sequence[Image],
+    rows: Sequence[Sequence[Row]],
+    plan: RowPlan,
+    batch_size: int,
+    candidates: bool = False,
 ) -> list[list[Instances]]:
-    """What each row of each image holds; rows of different images share batches."""
+    """What each row of each image holds, or the candidates for it; rows of different images share batches."""
+    decode = detector.candidates if candidates else detector.decode
     flat = [(index, row) for index, own in enumerate(rows) for row in own]
     device = next(detector.parameters()).device
     was_training = detector.training
@@ -114,7 +132,7 @@ def _predict_rows(
                 num_keypoints=detector.info.num_keypoints,
             ).to(device)
             outputs = detector.infer(batch.images_B3HW)
-            for (index, _), one in zip(part, detector.decode(outputs, batch), strict=True):
+            for (index, _), one in zip(part, decode(outputs, batch), strict=True):
                 found[index].append(one)
     finally:
         detector.train(was_training)

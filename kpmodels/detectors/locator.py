@@ -79,7 +79,7 @@ class LocatorDetector(Detector):
 
     def forward(self, images_B3HW: Tensor) -> dict[str, Tensor]:
         """``logits`` ``[B, L, H, W]``, ``count`` ``[B, L]``, and ``embeddings`` for the contrastive loss."""
-        features, bottleneck = self.trunk(self.normalize(images_B3HW))
+        features, bottleneck, _ = self.trunk(self.normalize(images_B3HW))
         logits = self.head(features)
         count = self.count(bottleneck, logits.sigmoid())
         return {"logits": logits, "count": count} | self.extra.embed(features)

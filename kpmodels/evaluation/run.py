@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -20,8 +20,10 @@ from kpmodels.config import EvaluateOptions
 from kpmodels.data.store import DatasetStore, open_dataset
 from kpmodels.errors import UserError
 from kpmodels.evaluation.counting import threshold_curve
+from kpmodels.evaluation.map_pictures import write_map_pictures
 from kpmodels.evaluation.metrics import per_keypoint
 from kpmodels.evaluation.report.build import build_report
+from kpmodels.evaluation.report.samples import images_with_maps
 from kpmodels.evaluation.validate import Progress, boxes_used, measure_split, predict_split
 from kpmodels.model import LoadedModel, load_model
 from kpmodels.progress import progress_printer
@@ -52,8 +54,9 @@ def evaluate(
     """Measure a model; write ``out`` complete or not at all; return the content of its ``metrics.json``.
 
     ``out`` gets ``metrics.json`` (flat: numbers, and ``boxes: truth`` where true boxes were given), ``per_image.parquet``,
-    ``predictions.parquet``, ``per_keypoint.json``, ``curve.json`` (rates over score thresholds), ``about.json`` and
-    ``report.html``. Equal inputs give equal bytes: none holds a time or a path.
+    ``predictions.parquet``, ``per_keypoint.json``, ``curve.json`` (rates over score thresholds), ``about.json``, ``maps/``
+    (the network's maps for some of the images that the report shows) and ``report.html``. Equal inputs give equal bytes:
+    none holds a time or a path.
 
     Args:
         device: None: a GPU if there is one.
@@ -71,7 +74,11 @@ def evaluate(
     predictions = predict_split(model.detector, store, ids, options, progress=shown)
     about = _about(store, model, ids, options)
     extra = {"boxes": boxes_used(model.detector)}
-    return write_results(predictions, store, ids, options, out, model_folder, about, extra)
+
+    def draw(shown: Sequence[str], folder: Path) -> None:
+        write_map_pictures(model.detector, store, shown, options, folder)
+
+    return write_results(predictions, store, ids, options, out, model_folder, about, extra, draw)
 
 
 def write_results(
@@ -83,8 +90,12 @@ def write_results(
     model_folder: Path,
     about: Mapping[str, Any],
     extra: Mapping[str, Any],
+    draw: Callable[[Sequence[str], Path], None] | None = None,
 ) -> dict[str, Any]:
-    """Measure predictions and write the folder that :func:`evaluate` describes; ``extra`` goes into the metrics."""
+    """Measure predictions and write the folder that :func:`evaluate` describes; ``extra`` goes into the metrics.
+
+    ``draw`` is called with the ids of a few images that the report shows, and draws maps into the folder.
+    """
     table, numbers = measure_split(predictions, store, ids, options)
     metrics: dict[str, Any] = {**numbers, **extra}
     truths, founds = [store.instances(one) for one in ids], [predictions[one] for one in ids]
@@ -96,6 +107,8 @@ def write_results(
         _write_json(folder / "per_keypoint.json", per_keypoint(table))
         _write_json(folder / "curve.json", [asdict(point) for point in curve])
         _write_json(folder / "about.json", about)
+        if draw is not None:
+            draw(images_with_maps(table, options.samples), folder)
         build_report(folder, model_folder, store, folder / "report.html", samples=options.samples)
     return metrics
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from kpmodels.backbones.hourglass import DEEPEST, STACKS, STRIDE, Hourglass
 from kpmodels.backbones.timm_bridge import TimmBackbone
 from kpmodels.backbones.unet import UNet
 from kpmodels.config import BackboneOptions
@@ -18,10 +19,12 @@ GREY = (127.5, 127.5, 127.5)
 
 
 class Features(NamedTuple):
-    """``map``: ``[B, C, H, W]`` at the trunk's stride; ``bottleneck``: the backbone's coarsest map."""
+    """``map``: ``[B, C, H, W]`` at the trunk's stride; ``bottleneck``: the backbone's coarsest map; ``stages``: the maps
+    that heads are to be trained on, all like ``map``, which is the last of them."""
 
     map: Tensor
     bottleneck: Tensor
+    stages: tuple[Tensor, ...]
 
 
 class Trunk(nn.Module):
@@ -30,6 +33,7 @@ class Trunk(nn.Module):
     Attributes:
         out_channels, out_stride: Of the feature map.
         bottleneck_channels, bottleneck_stride: Of the coarsest map.
+        num_stages: Maps in ``Features.stages``: the stacks of an hourglass, else 1.
         mean, std: Of the input, RGB in grey levels of 255.
     """
 
@@ -37,6 +41,7 @@ class Trunk(nn.Module):
     out_stride: int
     bottleneck_channels: int
     bottleneck_stride: int
+    num_stages: int = 1
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
@@ -57,7 +62,34 @@ class UNetTrunk(Trunk):
         self.mean = self.std = GREY
 
     def forward(self, images_B3HW: Tensor) -> Features:
-        return Features(*self.net(images_B3HW))
+        features, bottleneck = self.net(images_B3HW)
+        return Features(features, bottleneck, (features,))
+
+
+class HourglassTrunk(Trunk):
+    """The hourglass of the corner papers, of stride 4; it takes grey levels to [-1, 1] and starts from random weights.
+
+    A side that 128 does not divide is rounded up on the way down: the bottleneck's stride is then what the input has
+    pixels per cell of it.
+    """
+
+    def __init__(self, options: BackboneOptions, input_size: int) -> None:
+        super().__init__()
+        if options.out_stride != STRIDE:
+            raise UserError(
+                f"detector.backbone: {options.name} gives a map of stride {STRIDE}, not {options.out_stride}",
+                f"set detector.backbone.out_stride={STRIDE}, or choose another backbone",
+            )
+        self.net = Hourglass(STACKS[options.name], options.width)
+        self.out_channels, self.out_stride = self.net.out_channels, STRIDE
+        self.bottleneck_channels = self.net.coarsest_channels
+        self.bottleneck_stride = input_size // -(-input_size // DEEPEST)
+        self.num_stages = len(self.net.stacks)
+        self.mean = self.std = GREY
+
+    def forward(self, images_B3HW: Tensor) -> Features:
+        stages, bottleneck = self.net(images_B3HW)
+        return Features(stages[-1], bottleneck, tuple(stages))
 
 
 class TimmTrunk(Trunk):
@@ -69,14 +101,15 @@ class TimmTrunk(Trunk):
         self.is_pretrained = options.pretrained
         channels, strides = self.backbone.channels, self.backbone.strides
         neck = DeconvNeck if options.neck == "deconv" else UpsampleNeck
-        self.neck = neck(channels, strides, options.out_stride, options.neck_channels)
+        self.neck = neck(channels, strides, options.out_stride, options.width)
         self.out_channels, self.out_stride = self.neck.out_channels, options.out_stride
         self.bottleneck_channels, self.bottleneck_stride = channels[-1], strides[-1]
         self.mean, self.std = self.backbone.mean, self.backbone.std
 
     def forward(self, images_B3HW: Tensor) -> Features:
         maps = self.backbone(images_B3HW)
-        return Features(self.neck(maps), maps[-1])
+        features = self.neck(maps)
+        return Features(features, maps[-1], (features,))
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
         return list(self.backbone.parameters()) if self.is_pretrained else []
@@ -90,6 +123,8 @@ def build_trunk(options: BackboneOptions, input_size: int) -> Trunk:
     """
     if options.name == "unet":
         trunk: Trunk = UNetTrunk(options, input_size)
+    elif options.name in STACKS:
+        trunk = HourglassTrunk(options, input_size)
     else:
         trunk = TimmTrunk(options, input_size)
     _freeze_unused(trunk, options, input_size)
@@ -117,7 +152,9 @@ def _freeze_unused(trunk: Trunk, options: BackboneOptions, input_size: int) -> N
             "choose an input_size that its strides divide, or a larger out_stride",
         )
     parameters = [p for p in trunk.parameters() if p.requires_grad]
-    grads = torch.autograd.grad(features.map.sum() + features.bottleneck.sum(), parameters, allow_unused=True)
+    outputs = [features.bottleneck, *features.stages]
+    total = torch.stack([output.sum() for output in outputs]).sum()
+    grads = torch.autograd.grad(total, parameters, allow_unused=True)
     for parameter, grad in zip(parameters, grads, strict=True):
         parameter.requires_grad_(grad is not None)
     trunk.train()

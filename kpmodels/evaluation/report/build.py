@@ -14,7 +14,7 @@ from kpmodels.evaluation.comparison import Comparison
 from kpmodels.evaluation.report import tables
 from kpmodels.evaluation.report.curves import error_charts, threshold_charts, training_charts
 from kpmodels.evaluation.report.html import definitions, details, escape, page, section
-from kpmodels.evaluation.report.samples import best_and_worst, gallery, legend
+from kpmodels.evaluation.report.samples import best_and_worst, gallery, legend, map_strips
 from kpmodels.evaluation.report.source import ReportSource
 from kpmodels.evaluation.report.words import meanings
 
@@ -62,6 +62,7 @@ def _body(source: ReportSource, name: str, number: int) -> str:
             section("Score threshold", threshold_charts(source)),
             tables.slices(source),
             _predictions(source, number),
+            section("Maps of the network", map_strips(source)),
             section("Training", training_charts(source)),
             _settings(source),
         ]

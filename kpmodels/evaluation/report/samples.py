@@ -11,6 +11,8 @@ from kpmodels.evaluation.report.source import ReportSource
 from kpmodels.evaluation.table import ImageTable
 from kpmodels.structures import Instances
 
+MAPS = "maps"  # the folder of results with a picture of the network's maps per image id
+
 
 def quality(results: ImageTable) -> NDArray[np.float64]:
     """How good the predictions of each image are ``[N]``, higher is better; NaN where there is nothing to see.
@@ -40,6 +42,26 @@ def best_and_worst(results: ImageTable, number_of_each: int) -> tuple[list[int],
     worst = order[:each]
     best = order[len(order) - min(each, len(order) - each) :][::-1]
     return best.tolist(), worst.tolist()
+
+
+def images_with_maps(results: ImageTable, samples: int) -> list[str]:
+    """The ids of the images whose maps are drawn: the worst two and the best two."""
+    best, worst = best_and_worst(results, min(samples, 2))
+    return [results.image_ids[row] for row in [*worst, *best]]
+
+
+def map_strips(source: ReportSource) -> str:
+    """The maps of the network for the worst and the best images; empty where none were drawn."""
+    figures = ""
+    for image_id in images_with_maps(source.table, source.options.samples):
+        path = source.results / MAPS / f"{image_id}.jpg"
+        if path.is_file():
+            name = escape(source.store.record(image_id).file_name or image_id)
+            figures += (
+                f'<figure class="strip"><img alt="maps of the network for {name}" src="{data_uri(path.read_bytes())}">'
+                f'<figcaption><span class="soft">{name}</span></figcaption></figure>'
+            )
+    return f'<div class="strips">{figures}</div>' if figures else ""
 
 
 def gallery(source: ReportSource, rows: list[int], title: str) -> str:

@@ -56,6 +56,8 @@ th { font-size: 12px; font-weight: 600; color: var(--soft); vertical-align: bott
 tr.main td { font-weight: 650; }
 .pictures { display: grid; gap: 14px; grid-template-columns: repeat(auto-fill, minmax(min(100%, 240px), 1fr)); }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 10px; overflow: hidden; }
+.strips { display: grid; gap: 14px; }
+.strip img { aspect-ratio: auto; }
 figure img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; background: #0b0d10; }
 figcaption { padding: 8px 12px 10px; font-size: 13px; line-height: 1.4; overflow-wrap: anywhere; }
 .key { display: inline-flex; flex-wrap: wrap; gap: 2px 16px; font-size: 13px; color: var(--soft); margin: 0 0 10px; }

@@ -1,4 +1,4 @@
-"""Small pictures whose points are discs of a colour of their own."""
+"""Small pictures whose points are discs, or whose boxes are rectangles, of a colour of their own."""
 
 from __future__ import annotations
 
@@ -48,6 +48,41 @@ def disc_batch(points: list[np.ndarray], size: int, scale: float = 1.0) -> Batch
         instance_ids=[""] * B,
         sizes=[(size, size)] * B,
     )
+
+
+def box_batch(boxes: list[np.ndarray], labels: list[list[int]], size: int, scale: float = 1.0) -> Batch:
+    """One row per array of boxes ``[N, 4]``: rectangles in the colour of their category, the last ones on top."""
+    B, N = len(boxes), max(1, *(len(own) for own in boxes))
+    padded, named, present = np.zeros((B, N, 4), np.float32), np.zeros((B, N), np.int64), np.zeros((B, N), bool)
+    images = np.full((B, size, size, 3), 30, np.uint8)
+    for row, own in enumerate(boxes):
+        padded[row, : len(own)], named[row, : len(own)], present[row, : len(own)] = own, labels[row], True
+        for (x1, y1, x2, y2), label in zip(own, labels[row], strict=True):
+            images[row, round(y1 + 0.5) : round(y2 + 0.5), round(x1 + 0.5) : round(x2 + 0.5)] = COLOURS[label]
+    affine = torch.tensor([[scale, 0, 10], [0, scale, 20]]).expand(B, 2, 3)
+    return Batch(
+        images_B3HW=torch.from_numpy(images).permute(0, 3, 1, 2),
+        keypoints_BNK3=torch.zeros(B, N, 0, 3),
+        boxes_BN4=torch.from_numpy(padded),
+        labels_BN=torch.from_numpy(named),
+        areas_BN=torch.from_numpy((padded[..., 2] - padded[..., 0]) * (padded[..., 3] - padded[..., 1])),
+        crowd_BN=torch.zeros(B, N, dtype=torch.bool),
+        present_BN=torch.from_numpy(present),
+        to_original_B23=affine.contiguous(),
+        image_ids=[f"image-{row}" for row in range(B)],
+        instance_ids=[""] * B,
+        sizes=[(round(size * scale) + 10, round(size * scale) + 20)] * B,
+    )
+
+
+@pytest.fixture
+def make_box_batch() -> Callable[..., Batch]:
+    return box_batch
+
+
+@pytest.fixture
+def boxes_info() -> DatasetInfo:
+    return DatasetInfo("rectangles", "boxes", ("red", "green"), Skeleton(()))
 
 
 @pytest.fixture

@@ -30,7 +30,22 @@ SETTINGS = {
     "locator-tile": ({"kind": "locator", "tiling": "tile", "points": "peaks", "threshold": "beta"}, {}),
     "locator-peaks": ({"kind": "locator", "points": "peaks", "count_from": "peaks", "heatmap_weight": 1.0}, {}),
     "locator-everything": ({"kind": "locator", "heatmap_weight": 1.0, "threshold": "fixed"}, EVERYTHING),
+    "cornernet": ({"kind": "cornernet"}, {}),
+    "cornernet-everything": ({"kind": "cornernet", "suppression": "linear", "flip_test": False}, EVERYTHING),
+    "centernet-triplets": ({"kind": "centernet-triplets"}, {}),
+    "centernet-triplets-everything": ({"kind": "centernet-triplets", "suppression": "hard"}, EVERYTHING),
+    "centripetalnet": ({"kind": "centripetalnet"}, {}),
+    "centripetalnet-everything": ({"kind": "centripetalnet", "head_channels": 8}, EVERYTHING),
 }
+BOXES = [np.array([[5.5, 9.5, 29.5, 41.5], [33.5, 20.5, 57.5, 50.5]]), np.array([[12.5, 12.5, 51.5, 55.5]])]
+TERMS = {
+    "heatmap": {"heatmap"},
+    "locator": {"false_alarm", "miss", "count"},
+    "cornernet": {"heatmap", "offset", "pull", "push"},
+    "centernet-triplets": {"heatmap", "offset", "pull", "push"},
+    "centripetalnet": {"heatmap", "offset", "guiding", "centripetal"},
+}
+MAPS = {"heatmap": 3, "locator": 1, "cornernet": 4, "centernet-triplets": 6, "centripetalnet": 4}
 
 
 @pytest.fixture(params=sorted(SETTINGS))
@@ -41,8 +56,8 @@ def experiment(request) -> Experiment:
 
 
 @pytest.fixture
-def info(experiment, pose_info, points_info):
-    return pose_info if experiment.detector.kind == "heatmap" else points_info
+def info(experiment, pose_info, points_info, boxes_info):
+    return {"heatmap": pose_info, "locator": points_info}.get(experiment.detector.kind, boxes_info)
 
 
 @pytest.fixture
@@ -52,7 +67,9 @@ def detector(experiment, info):
 
 
 @pytest.fixture
-def batch(info, make_disc_batch, pose_points):
+def batch(info, make_disc_batch, make_box_batch, pose_points):
+    if info.task == "boxes":
+        return make_box_batch(BOXES, [[0, 1], [1]], SIZE, scale=2.0)
     if info.num_keypoints == 3:
         return make_disc_batch(pose_points, SIZE, scale=2.0)
     return make_disc_batch([np.swapaxes(pose_points[0], 0, 1), np.swapaxes(pose_points[1], 0, 1)[:2]], SIZE, scale=2.0)
@@ -88,9 +105,7 @@ def test_shapes_and_decoding(detector, batch, info):
     with torch.no_grad():
         outputs = detector.infer(batch.images_B3HW)
         from_float = detector.infer(batch.images_B3HW.float())
-    maps = outputs["heatmaps"]
-    channels = info.num_keypoints if detector.kind == "heatmap" else len(info.categories)
-    assert maps.shape == (2, channels, SIZE // 4, SIZE // 4)
+    assert outputs["heatmaps"].shape == (2, MAPS[detector.kind], SIZE // 4, SIZE // 4)
     assert all(torch.equal(outputs[name], from_float[name]) for name in outputs)
     found = detector.decode(outputs, batch)
     assert len(found) == 2
@@ -101,6 +116,18 @@ def test_shapes_and_decoding(detector, batch, info):
         assert np.isfinite(one.keypoints).all()
         assert ((one.scores >= 0) & (one.scores <= 1)).all()
         assert ((one.keypoints[..., 2] >= 0) & (one.keypoints[..., 2] <= 1)).all()
+        assert np.isfinite(one.boxes).all()
+        assert set(one.labels) <= set(range(len(info.categories)))
+
+
+def test_pictures_are_maps_to_look_at(detector, batch):
+    detector.eval()
+    with torch.no_grad():
+        pictures = detector.pictures(detector.infer(batch.images_B3HW))
+    assert pictures
+    for one in pictures.values():
+        assert one.shape == (2, SIZE // 4, SIZE // 4)
+        assert ((one >= 0) & (one <= 1)).all()
 
 
 @pytest.mark.parametrize("value", [0, 114, 255])
@@ -137,7 +164,7 @@ def test_image_without_instances_learns_silence(detector, batch):
 def test_names_of_the_terms(detector, experiment, batch):
     detector.train()
     terms = set(detector.loss(detector(batch.images_B3HW), batch))
-    expected = {"heatmap"} if detector.kind == "heatmap" else {"false_alarm", "miss", "count"}
+    expected = set(TERMS[detector.kind])
     if detector.kind == "locator" and experiment.detector.heatmap_weight:
         expected |= {"heatmap"}
     if experiment.losses.hausdorff.weight:

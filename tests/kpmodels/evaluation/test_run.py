@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 
+import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -12,6 +13,7 @@ from kpmodels.config import EvaluateOptions
 from kpmodels.data.store import open_dataset
 from kpmodels.errors import UserError
 from kpmodels.evaluation.comparison import compare_results
+from kpmodels.evaluation.map_pictures import PANEL
 from kpmodels.evaluation.report import write_comparison
 from kpmodels.evaluation.report.source import read_predictions
 from kpmodels.evaluation.run import evaluate, write_results
@@ -46,8 +48,13 @@ def test_evaluate_writes_everything_and_the_same_twice(kind, shapes, untrained, 
     store, model = shapes(kind), untrained(kind)
     metrics = evaluate(model, store.folder, OPTIONS, tmp_path / "one", device="cpu", progress=silent)
     evaluate(model, store.folder, OPTIONS, tmp_path / "deep" / "two", device="cpu", progress=silent)
-    names = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert names == sorted([*FILES, "report.html"])
+    pictures = sorted((tmp_path / "one" / "maps").iterdir())
+    assert len(pictures) == 4
+    assert all(path.stem in store.split("test") for path in pictures)
+    assert len(cv2.imread(str(pictures[0]))) == PANEL
+    assert (tmp_path / "one" / "report.html").read_text().count('<figure class="strip">') == 4
+    names = sorted(str(p.relative_to(tmp_path / "one")) for p in (tmp_path / "one").rglob("*") if p.is_file())
+    assert names == sorted([*FILES, "report.html", *(f"maps/{path.name}" for path in pictures)])
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "deep" / "two" / name).read_bytes(), name
     assert json.loads((tmp_path / "one" / "metrics.json").read_text()) == metrics
