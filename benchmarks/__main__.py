@@ -6,7 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("hausdorff", "corner_decoding", "corner_targets", "loader", "ingest", "pushed_bytes", "training_tax")
+BENCHMARKS = (
+    "hausdorff",
+    "corner_pooling",
+    "corner_decoding",
+    "corner_targets",
+    "loader",
+    "ingest",
+    "pushed_bytes",
+    "training_tax",
+)
 
 
 def main() -> int:

@@ -72,7 +72,7 @@ class _RunningMax(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, None, None]:
         (y,) = ctx.saved_tensors
         dim, reverse = ctx.dim, ctx.reverse
         grad_x = torch.empty_like(y)
