@@ -16,6 +16,7 @@ from kpmodels.necks.deconv import DeconvNeck
 from kpmodels.necks.upsample import UpsampleNeck
 
 GREY = (127.5, 127.5, 127.5)
+NARROWEST = 16  # of an hourglass: below, its stem has convolutions of so few channels that oneDNN (torch 2.14) crashes
 
 
 class Features(NamedTuple):
@@ -80,6 +81,11 @@ class HourglassTrunk(Trunk):
                 f"detector.backbone: {options.name} gives a map of stride {STRIDE}, not {options.out_stride}",
                 f"set detector.backbone.out_stride={STRIDE}, or choose another backbone",
             )
+        if options.width < NARROWEST:
+            raise UserError(
+                f"detector.backbone: {options.name} needs at least {NARROWEST} channels, not {options.width}",
+                f"set detector.backbone.neck_channels={NARROWEST}, or leave it empty for the paper's 256",
+            )
         self.net = Hourglass(STACKS[options.name], options.width)
         self.out_channels, self.out_stride = self.net.out_channels, STRIDE
         self.bottleneck_channels = self.net.coarsest_channels
@@ -121,12 +127,9 @@ def build_trunk(options: BackboneOptions, input_size: int) -> Trunk:
     Raises:
         UserError: no such model, weights that are not there or do not fit, or a network that cannot give this stride.
     """
-    if options.name == "unet":
-        trunk: Trunk = UNetTrunk(options, input_size)
-    elif options.name in STACKS:
-        trunk = HourglassTrunk(options, input_size)
-    else:
-        trunk = TimmTrunk(options, input_size)
+    if options.name in STACKS:
+        return HourglassTrunk(options, input_size)  # takes any size and uses all it has; to try it would cost seconds
+    trunk: Trunk = UNetTrunk(options, input_size) if options.name == "unet" else TimmTrunk(options, input_size)
     _freeze_unused(trunk, options, input_size)
     return trunk
 

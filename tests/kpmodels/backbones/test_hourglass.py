@@ -58,14 +58,14 @@ def test_with_heads_they_are_as_large_as_the_originals():
     assert backbone + 2 * per_stack == 210_062_960
 
 
-@pytest.mark.parametrize("size", [(128, 128), (64, 96), (511, 130)])
+@pytest.mark.parametrize("size", [(128, 128), (64, 96), (255, 130)])
 @pytest.mark.parametrize("stacks", [1, 2])
 def test_shapes_and_gradients_for_any_size(size, stacks):
-    net = Hourglass(stacks, width=8)
+    net = Hourglass(stacks, width=16)
     maps, coarsest = net(torch.randn(2, 3, *size))
     height, width = (-(-side // 4) for side in size)
-    assert [m.shape for m in maps] == [(2, 8, height, width)] * stacks
-    assert coarsest.shape == (2, 16, -(-size[0] // 128), -(-size[1] // 128))
+    assert [m.shape for m in maps] == [(2, 16, height, width)] * stacks
+    assert coarsest.shape == (2, 32, -(-size[0] // 128), -(-size[1] // 128))
     sum(m.square().sum() for m in maps).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
 
@@ -87,9 +87,9 @@ def test_residual_projects_only_what_differs():
 
 
 @pytest.mark.parametrize(("name", "stacks"), STACKS.items())
-@pytest.mark.parametrize("size", [64, 160, 256])
+@pytest.mark.parametrize("size", [64, 160])
 def test_as_a_trunk(name, stacks, size):
-    trunk = build_trunk(BackboneOptions(name=name, neck_channels=8), size)
+    trunk = build_trunk(BackboneOptions(name=name, neck_channels=16), size)
     features = trunk(torch.randn(2, 3, size, size))
     assert trunk.num_stages == len(features.stages) == stacks
     assert features.stages[-1] is features.map
@@ -102,7 +102,7 @@ def test_as_a_trunk(name, stacks, size):
 
 def test_a_trunk_of_another_stride_is_refused():
     with pytest.raises(UserError, match="stride 4"):
-        build_trunk(BackboneOptions(name="hourglass-52", neck_channels=8, out_stride=2), 128)
+        build_trunk(BackboneOptions(name="hourglass-52", neck_channels=16, out_stride=2), 128)
 
 
 def test_other_trunks_have_one_stage():
@@ -110,3 +110,8 @@ def test_other_trunks_have_one_stage():
     features = trunk(torch.randn(1, 3, 64, 64))
     assert trunk.num_stages == len(features.stages) == 1
     assert features.stages[0] is features.map
+
+
+def test_a_trunk_too_narrow_for_its_stem_is_refused():
+    with pytest.raises(UserError, match="at least 16 channels"):
+        build_trunk(BackboneOptions(name="hourglass-52", neck_channels=8), 128)
