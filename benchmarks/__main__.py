@@ -11,6 +11,7 @@ BENCHMARKS = (
     "corner_pooling",
     "corner_decoding",
     "corner_targets",
+    "detector_memory",
     "loader",
     "ingest",
     "pushed_bytes",

@@ -127,7 +127,9 @@ def export(
     from kpmodels.export import export as run_export
 
     done = run_export(model, out)
-    print(f"{out}: largest difference to PyTorch {done.max_difference:.2g}")
+    if done.why_not_onnx:
+        print(f"not ONNX, which lacks a part of this model ({done.why_not_onnx}): a program of torch.export instead")
+    print(f"{done.path}: largest difference to PyTorch {done.max_difference:.2g}")
 
 
 @app.command()

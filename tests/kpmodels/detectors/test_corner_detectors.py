@@ -139,7 +139,7 @@ def test_several_scales_are_looked_at(kind, boxes_info, make_box_batch):
 @pytest.mark.parametrize("kind", KINDS)
 def test_hourglass_is_supervised_at_each_stack(kind, boxes_info, make_box_batch):
     batch = make_box_batch([BOXES[0] * 2, BOXES[1] * 2], LABELS, 128)
-    backbone = {"name": "hourglass-104", "neck_channels": 8}
+    backbone = {"name": "hourglass-104", "neck_channels": 16}
     torch.manual_seed(0)
     detector = build(kind, boxes_info, backbone=backbone, input_size=128)
     outputs = detector(batch.images_B3HW)
