@@ -55,12 +55,12 @@ def weighted_hausdorff(
         total = false_alarm_weight * false alarm term + miss_weight * miss term.
     """
     H, W = probabilities_BHW.shape[-2:]
-    false_alarm_B, miss_B = hausdorff_terms(
-        probabilities_BHW, points_BN2, present_BN, alpha=alpha, scale_B2=scale_B2, max_distance=max_distance, eps=eps
+    false_alarm_B, miss_B, mass_B = _terms_and_mass(
+        probabilities_BHW, points_BN2, present_BN, alpha, scale_B2, max_distance, eps
     )
     diagonal_B = _diagonal(H, W, len(probabilities_BHW), None if max_distance == "map" else scale_B2, false_alarm_B)
-    activation_B = probabilities_BHW.to(false_alarm_B.dtype).mean((-2, -1))
-    false_alarm_B = torch.where(present_BN.any(1), false_alarm_B, empty_penalty * activation_B * diagonal_B)
+    penalty_B = empty_penalty * mass_B / (H * W) * diagonal_B
+    false_alarm_B = torch.where(present_BN.any(1), false_alarm_B, penalty_B)
     false_alarm, miss = _means(torch.stack([false_alarm_B, miss_B]), counted_B)
     return false_alarm_weight * false_alarm + miss_weight * miss, false_alarm, miss
 
@@ -104,6 +104,19 @@ def hausdorff_terms(
     eps: float = 1e-6,
 ) -> tuple[Tensor, Tensor]:
     """The false alarm and the miss term of each map, ``[B]`` each, 0 for maps without points; see above."""
+    return _terms_and_mass(probabilities_BHW, points_BN2, present_BN, alpha, scale_B2, max_distance, eps)[:2]
+
+
+def _terms_and_mass(
+    probabilities_BHW: Tensor,
+    points_BN2: Tensor,
+    present_BN: Tensor,
+    alpha: float,
+    scale_B2: Tensor | None,
+    max_distance: MaxDistance,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Both terms and the sum of the probabilities of each map."""
     if alpha >= 0:
         raise ValueError(f"the generalized mean needs an exponent below 0, not {alpha}")
     B, H, W = probabilities_BHW.shape
@@ -111,10 +124,10 @@ def hausdorff_terms(
     scale = like.new_ones((B, 2)) if scale_B2 is None else scale_B2.to(like)
     furthest = _diagonal(H, W, B, None if max_distance == "map" else scale, like)
     with torch.autocast(probabilities_BHW.device.type, enabled=False):
-        false_alarm, miss = _HausdorffTerms.apply(
+        false_alarm, miss, mass = _HausdorffTerms.apply(
             probabilities_BHW, points_BN2.detach(), present_BN.bool(), scale, furthest, float(alpha), eps
         )
-    return false_alarm, miss
+    return false_alarm, miss, mass
 
 
 def _precision(values: Tensor) -> torch.dtype:
@@ -144,26 +157,28 @@ class _HausdorffTerms(torch.autograd.Function):
         furthest_B: Tensor,
         alpha: float,
         eps: float,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.dtype = probabilities_BHW.dtype
         probabilities_BHW = probabilities_BHW.to(_precision(probabilities_BHW)).contiguous()
         nearest_BHW, miss_B, slope_BHW = nearest_and_means(
             probabilities_BHW, points_BN2, present_BN, scale_B2, furthest_B, alpha, eps, ctx.needs_input_grad[0]
         )
-        mass_B = probabilities_BHW.sum((1, 2)) + eps
-        false_alarm_B = torch.linalg.vecdot(probabilities_BHW.flatten(1), nearest_BHW.flatten(1)) / mass_B
+        mass_B = probabilities_BHW.sum((1, 2))
+        false_alarm_B = torch.linalg.vecdot(probabilities_BHW.flatten(1), nearest_BHW.flatten(1)) / (mass_B + eps)
         if slope_BHW is not None:
-            ctx.save_for_backward(nearest_BHW, slope_BHW, false_alarm_B, mass_B)
-        return false_alarm_B, miss_B
+            ctx.save_for_backward(nearest_BHW, slope_BHW, false_alarm_B, mass_B + eps)
+        return false_alarm_B, miss_B, mass_B
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_false_alarm_B: Tensor, grad_miss_B: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any, grad_false_alarm_B: Tensor, grad_miss_B: Tensor, grad_mass_B: Tensor
+    ) -> tuple[Tensor | None, ...]:
         nearest_BHW, slope_BHW, false_alarm_B, mass_B = ctx.saved_tensors
-        per_distance = (grad_false_alarm_B / mass_B)[:, None, None]
-        gradient = slope_BHW * grad_miss_B[:, None, None]
-        gradient.addcmul_(nearest_BHW, per_distance)
-        gradient.sub_(per_distance * false_alarm_B[:, None, None])
+        per_distance_B = grad_false_alarm_B / mass_B
+        everywhere_B = grad_mass_B - per_distance_B * false_alarm_B
+        gradient = torch.addcmul(everywhere_B[:, None, None], slope_BHW, grad_miss_B[:, None, None])
+        gradient.addcmul_(nearest_BHW, per_distance_B[:, None, None])
         if ctx.dtype == torch.float16:
             gradient.clamp_(-torch.finfo(ctx.dtype).max, torch.finfo(ctx.dtype).max)
         return gradient.to(ctx.dtype), None, None, None, None, None, None

@@ -2,31 +2,58 @@
 
 Maps are sorted by their number of points and taken in blocks; of a block, a few points of each map are taken at a
 time. All pixels of a map are in one piece, so a point's generalized mean is known before its gradient is added up.
+Inside, all lengths are in units of the largest distance of their map.
+
+Threads of a CPU share the blocks and not the single operations: they wait for each other once and not ten times per
+piece, which costs most where other programs keep the processors busy.
 """
 
 from __future__ import annotations
 
+import math
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from kpmodels.losses.hausdorff_means import means_of
+
 _CPU_PAIRS, _ACCELERATOR_PAIRS = 1 << 19, 1 << 24
-_MOST_THREADS = 8  # more of them share a piece that is no larger
-_FAR = 1e7
+_MOST_THREADS = 8  # each has a piece of its own in memory
+_FAR = 1e5  # diagonals in x or y; nothing is further, since float32 must tell 1 - 1 / distance from 1
 
 
 @dataclass
-class _Block:
-    """Some maps m with n points each (those beyond a map's own have weight 0), and what is gathered over the points."""
+class _Maps:
+    """All maps; each row's present points are at its front."""
 
-    probabilities_m1HW: Tensor
-    furthest_m111: Tensor
-    squared_x_mn1W: Tensor
-    squared_y_mnH1: Tensor
-    weights_mn: Tensor
-    nearest_mHW: Tensor
-    slope_mHW: Tensor | None
+    probabilities_BHW: Tensor
+    points_BN2: Tensor
+    counts_B: Tensor
+    scale_B2: Tensor
+    furthest_B: Tensor
+    eps: float
+
+
+@dataclass
+class _Job:
+    """Some points of some maps, which are places in the order by number of points."""
+
+    maps: slice
+    points: slice
+
+
+@dataclass
+class _Plan:
+    """Jobs; each takes so many points of each of its maps at a time, which makes so many pairs at most."""
+
+    jobs: list[_Job]
+    points: int
+    pairs: int
 
 
 def nearest_and_means(
@@ -48,131 +75,118 @@ def nearest_and_means(
         slope_BHW: Derivative of ``means_B`` by the probabilities, or None where it is not asked for.
     """
     B, H, W = probabilities_BHW.shape
-    nearest = torch.zeros_like(probabilities_BHW)
-    slope = torch.zeros_like(probabilities_BHW) if with_slope else None
-    means = probabilities_BHW.new_zeros(B)
     counts_B = present_BN.sum(1)
+    means = probabilities_BHW.new_zeros(B)
+    nearest = means.masked_fill(counts_B > 0, torch.inf)[:, None, None].repeat(1, H, W)
+    slope = torch.zeros_like(probabilities_BHW) if with_slope else None
     order = torch.argsort(counts_B, descending=True, stable=True)
-    counts = counts_B[order].tolist()
-    full = sum(count > 0 for count in counts)
     points = _points_first(points_BN2.to(probabilities_BHW), present_BN)
-    pairs = _pairs_at_once(probabilities_BHW.device)
-    size = min(max(1, pairs // (H * W)), max([1, *counts]))
-    maps = min(max(1, pairs // (size * H * W)), max(1, full))
-    scratch = probabilities_BHW.new_empty((2, maps * size * H * W))
-    for first in range(0, full, maps):
-        rows = order[first : min(first + maps, full)]
-        block = _gather(probabilities_BHW, points[:, : counts[first]], counts_B, scale_B2, furthest_B, rows, with_slope)
-        means[rows] = _run(block, alpha, eps, size, scratch)
-        nearest[rows] = block.nearest_mHW.sqrt_()
-        if slope is not None and block.slope_mHW is not None:
-            slope[rows] = block.slope_mHW
+    maps = _Maps(probabilities_BHW, points, counts_B, scale_B2, furthest_B, eps)
+    threads = _threads(probabilities_BHW.device)
+    plan = _plan(counts_B[order].tolist(), H * W, probabilities_BHW.device, threads)
+    local = threading.local()
+
+    def run(job: _Job) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        with torch.inference_mode():
+            scratch = _scratch(local, probabilities_BHW, plan.pairs)
+            return order[job.maps], *_run(maps, order[job.maps], job.points, plan.points, scratch, alpha, with_slope)
+
+    with _mapper(min(threads, len(plan.jobs))) as in_order:
+        for rows, mean_m, nearest_mHW, slope_mHW in in_order(run, plan.jobs):
+            means[rows] += mean_m
+            nearest[rows] = torch.minimum(nearest[rows], nearest_mHW)
+            if slope is not None:
+                slope[rows] += slope_mHW
     return nearest, means, slope
 
 
-def _pairs_at_once(device: torch.device) -> int:
-    if device.type != "cpu":
-        return _ACCELERATOR_PAIRS
-    return _CPU_PAIRS * min(torch.get_num_threads(), _MOST_THREADS)
+def _threads(device: torch.device) -> int:
+    return min(torch.get_num_threads(), _MOST_THREADS) if device.type == "cpu" else 1
+
+
+@contextmanager
+def _mapper(threads: int) -> Iterator[Callable[..., Iterator]]:
+    """``map``, by so many threads; inside, operations run in the thread that calls them alone."""
+    if threads <= 1:
+        yield map
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # of this thread, and new ones begin with it
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            yield pool.map
+    finally:
+        torch.set_num_threads(before)
+
+
+def _plan(counts: list[int], pixels: int, device: torch.device, threads: int) -> _Plan:
+    """Cut up the work. With several threads no job is much more than half of what each has to do.
+
+    Args:
+        counts: Numbers of points of the maps, descending.
+    """
+    most_pairs = _CPU_PAIRS if device.type == "cpu" else _ACCELERATOR_PAIRS
+    full = sum(count > 0 for count in counts)
+    size = min(max(1, most_pairs // pixels), max([1, *counts]))
+    maps = min(max(1, most_pairs // (size * pixels)), max(1, full))
+    most = max(size, math.ceil(sum(counts) / (2 * threads * maps))) if threads > 1 else max([1, *counts])
+    jobs = []
+    for first in range(0, full, maps):
+        count = counts[first]
+        step = math.ceil(count / math.ceil(count / most))
+        for point in range(0, count, step):
+            jobs.append(_Job(slice(first, min(first + maps, full)), slice(point, min(point + step, count))))
+    return _Plan(jobs, size, maps * size * pixels)
 
 
 def _points_first(points_BN2: Tensor, present_BN: Tensor) -> Tensor:
-    """Each row's present points moved to its front, the others far away."""
+    """Each row's present points moved to its front, the others infinitely far away."""
     order = torch.argsort(present_BN.to(torch.uint8), dim=1, descending=True, stable=True)
-    moved = torch.where(present_BN[..., None], points_BN2, _FAR)
+    moved = torch.where(present_BN[..., None], points_BN2, torch.inf)
     return moved.gather(1, order[..., None].expand(-1, -1, 2))
 
 
-def _gather(
-    probabilities_BHW: Tensor,
-    points_Bn2: Tensor,
-    counts_B: Tensor,
-    scale_B2: Tensor,
-    furthest_B: Tensor,
-    rows_m: Tensor,
-    with_slope: bool,
-) -> _Block:
-    """The block of the maps ``rows_m``."""
-    probabilities, counts, scale = probabilities_BHW[rows_m], counts_B[rows_m, None], scale_B2[rows_m, None]
-    points = points_Bn2[rows_m] * scale
-    H, W = probabilities.shape[1:]
-    columns = torch.arange(W, device=points.device, dtype=points.dtype) * scale[..., :1]
-    lines = torch.arange(H, device=points.device, dtype=points.dtype) * scale[..., 1:]
-    taken = torch.arange(points.shape[1], device=points.device) < counts
-    return _Block(
-        probabilities_m1HW=probabilities[:, None],
-        furthest_m111=furthest_B[rows_m].view(-1, 1, 1, 1),
-        squared_x_mn1W=(columns - points[..., :1]).square_()[:, :, None, :],
-        squared_y_mnH1=(lines - points[..., 1:]).square_()[:, :, :, None],
-        weights_mn=taken.to(points.dtype) / counts,
-        nearest_mHW=torch.full_like(probabilities, torch.inf),
-        slope_mHW=torch.zeros_like(probabilities) if with_slope else None,
-    )
+def _scratch(local: threading.local, like: Tensor, pairs: int) -> Tensor:
+    """Room for the pairs of a piece twice, the same for all jobs of a thread."""
+    if not hasattr(local, "room"):
+        local.room = like.new_empty((2, pairs))
+    return local.room
 
 
-def _run(block: _Block, alpha: float, eps: float, size: int, scratch: Tensor) -> Tensor:
-    """Go through the points, ``size`` of each map at a time; fills ``nearest_mHW`` (squared) and ``slope_mHW``.
+def _run(
+    maps: _Maps, rows_m: Tensor, taken: slice, size: int, scratch: Tensor, alpha: float, with_slope: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Go through the points ``taken`` of the maps ``rows_m``, ``size`` of each map at a time.
 
     Returns:
-        The mean over the points of their generalized means, ``[m]``.
+        The sum over these points of mean divided by the map's number of points, ``[m]``; distances to the nearest of
+        them, ``[m, H, W]``; and the derivative of the first.
     """
-    m, _, H, W = block.probabilities_m1HW.shape
-    idle_m1HW = (1 - block.probabilities_m1HW).mul_(block.furthest_m111).add_(eps)
-    means = []
-    columns = (block.squared_x_mn1W, block.squared_y_mnH1, block.weights_mn)
+    probabilities = maps.probabilities_BHW[rows_m, None]
+    m, _, H, W = probabilities.shape
+    unit = maps.furthest_B[rows_m, None, None]
+    means = means_of(probabilities, maps.eps / unit[:, None], alpha, with_slope)
+    nearest = torch.full_like(probabilities[:, 0], torch.inf)
+    sums = []
+    columns = _squared_and_weights(maps, rows_m, taken)
     for squared_x, squared_y, weights in zip(*(column.split(size, dim=1) for column in columns), strict=True):
         c = weights.shape[1]
-        distance, element = scratch[:, : m * c * H * W].view(2, m, c, H, W).unbind()
-        torch.add(squared_x, squared_y, out=distance)
-        torch.minimum(block.nearest_mHW, distance.amin(1) if c > 1 else distance[:, 0], out=block.nearest_mHW)
-        torch.addcmul(idle_m1HW, block.probabilities_m1HW, distance.sqrt_(), out=element)
-        mean, factor = generalized_mean(element, alpha)
-        means.append(mean)
-        if block.slope_mHW is None:
-            continue
-        distance.sub_(block.furthest_m111).mul_(element)
-        factor.mul_(weights)
-        block.slope_mHW.view(m, 1, H * W).baddbmm_(factor[:, None], distance.view(m, c, H * W))
-    return (torch.cat(means, dim=1) * block.weights_mn).sum(1)
+        squared, room = scratch[:, : m * c * H * W].view(2, m, c, H, W).unbind()
+        torch.add(squared_x, squared_y, out=squared)
+        torch.minimum(nearest, squared.amin(1) if c > 1 else squared[:, 0], out=nearest)
+        sums.append(means.add(squared, room, weights))
+    slope = means.slope()
+    total = torch.cat(sums, dim=1).sum(1) * unit[:, 0, 0]
+    return total, nearest.sqrt_().mul_(unit), None if slope is None else slope.mul_(unit)
 
 
-def generalized_mean(a_mcHW: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """The generalized means over the cells of positive elements, and what their derivatives are made of.
-
-    With exponents below -2 all is divided by the least element, so that neither the powers nor their sum leave the
-    range of float32.
-
-    Args:
-        a_mcHW: Is overwritten with ``(a / least) ** (alpha - 1)``, where least is 1 if nothing was divided.
-        alpha: Below 0.
-
-    Returns:
-        mean_mc, and factor_mc: times the overwritten elements it is the derivative of the mean by each element.
-    """
-    pixels = a_mcHW.shape[-2] * a_mcHW.shape[-1]
-    if alpha == -1:
-        mean = pixels / a_mcHW.reciprocal_().sum((-2, -1))
-        a_mcHW.square_()
-        return mean, mean.square().div_(pixels)
-    least = a_mcHW.amin((-2, -1), keepdim=True) if alpha < -2 else a_mcHW.new_ones(())
-    inverse = a_mcHW.div_(least).reciprocal()
-    _power_(a_mcHW, inverse, alpha)
-    relative = (a_mcHW.sum((-2, -1)) / pixels) ** (1 / alpha)
-    a_mcHW.mul_(inverse)
-    return relative * least.view(least.shape[:2]), relative ** (1 - alpha) / pixels
-
-
-def _power_(values: Tensor, inverse: Tensor, exponent: float) -> None:
-    """``values ** exponent`` in place, given 1 / values; whole negative exponents by repeated multiplication."""
-    if exponent != round(exponent):
-        values.pow_(exponent)
-        return
-    square = inverse.clone()
-    values.fill_(1)
-    remaining = round(-exponent)
-    while remaining:
-        if remaining & 1:
-            values.mul_(square)
-        remaining >>= 1
-        if remaining:
-            square.square_()
+def _squared_and_weights(maps: _Maps, rows_m: Tensor, taken: slice) -> tuple[Tensor, Tensor, Tensor]:
+    """Squared distances in x ``[m, n, 1, W]`` and in y ``[m, n, H, 1]``, and weights ``[m, n]``, which make a mean."""
+    H, W = maps.probabilities_BHW.shape[1:]
+    points, counts = maps.points_BN2[rows_m, taken], maps.counts_B[rows_m, None]
+    scale = (maps.scale_B2 / maps.furthest_B[:, None])[rows_m, None]
+    columns, lines = (torch.arange(size, device=points.device, dtype=points.dtype) for size in (W, H))
+    squared_x = (columns - points[..., :1]).mul_(scale[..., :1]).square_().clamp_(max=_FAR**2)
+    squared_y = (lines - points[..., 1:]).mul_(scale[..., 1:]).square_().clamp_(max=_FAR**2)
+    own = torch.arange(taken.start, taken.stop, device=points.device) < counts
+    return squared_x[:, :, None, :], squared_y[:, :, :, None], own.to(points.dtype) / counts

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kpmodels.losses.hausdorff import hausdorff_terms, weighted_hausdorff
-from kpmodels.losses.hausdorff_kernel import generalized_mean
+from kpmodels.losses.hausdorff_means import generalized_mean
 
 close = torch.testing.assert_close
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -37,6 +38,19 @@ def scene(seed, B, N, H, W, dtype=torch.float64):
     return maps, points, present, scale
 
 
+@contextmanager
+def cut_up(pairs, threads):
+    """So many pairs of pixels and points at a time, in so many threads."""
+    before = hausdorff_kernel._CPU_PAIRS, torch.get_num_threads()
+    hausdorff_kernel._CPU_PAIRS = pairs
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        hausdorff_kernel._CPU_PAIRS = before[0]
+        torch.set_num_threads(before[1])
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
@@ -46,16 +60,13 @@ def scene(seed, B, N, H, W, dtype=torch.float64):
     W=st.integers(1, 9),
     alpha=st.sampled_from([-1.0, -1.5, -2.0, -3.0, -6.5, -9.0, -16.0]),
     pairs=st.sampled_from([1, 20, 90, 400, 10**6]),
+    threads=st.sampled_from([1, 2, 5]),
 )
-def test_terms_and_gradients_equal_the_formula(seed, B, N, H, W, alpha, pairs):
+def test_terms_and_gradients_equal_the_formula(seed, B, N, H, W, alpha, pairs, threads):
     maps, points, present, scale = scene(seed, B, N, H, W)
     maps.requires_grad_()
-    before = hausdorff_kernel._CPU_PAIRS
-    hausdorff_kernel._CPU_PAIRS = pairs  # how the work is cut up must not matter
-    try:
+    with cut_up(pairs, threads):  # which must not matter
         false_alarm, miss = hausdorff_terms(maps, points, present, alpha=alpha, scale_B2=scale)
-    finally:
-        hausdorff_kernel._CPU_PAIRS = before
     zero = maps.new_zeros(())
     expected = [
         plain(maps[b], points[b, present[b]], alpha, scale[b]) if present[b].any() else (zero, zero) for b in range(B)
@@ -201,3 +212,67 @@ def test_without_gradient_the_value_is_the_same():
         value = weighted_hausdorff(maps.requires_grad_(), points, present)[0]
     assert not value.requires_grad
     close(value, weighted_hausdorff(maps, points, present)[0].detach(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("alpha", [-1.0, -3.0])
+def test_threads_repeat_the_same_numbers_and_leave_the_setting_alone(alpha):
+    maps, points, present, _ = scene(9, 5, 12, 20, 16, torch.float32)
+    results = []
+    with cut_up(pairs=640, threads=3):
+        for _ in range(3):
+            leaf = maps.clone().requires_grad_()
+            with torch.inference_mode():
+                value = weighted_hausdorff(maps, points, present, alpha=alpha)[0].item()
+            weighted_hausdorff(leaf, points, present, alpha=alpha)[0].backward()
+            results.append((value, leaf.grad))
+            assert torch.get_num_threads() == 3
+    for value, gradient in results[1:]:
+        assert value == results[0][0]
+        close(gradient, results[0][1], rtol=0, atol=0)
+
+
+def test_thread_setting_survives_an_error(monkeypatch):
+    maps, points, present, _ = scene(9, 5, 12, 20, 16)
+
+    def fail(*_):
+        raise ArithmeticError
+
+    monkeypatch.setattr(hausdorff_kernel, "means_of", fail)
+    with cut_up(pairs=640, threads=3):
+        with pytest.raises(ArithmeticError):
+            weighted_hausdorff(maps, points, present)
+        assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize(
+    ("stretch", "max_distance", "rtol"), [(1, "scaled", 5e-6), (8, "scaled", 5e-6), (8, "map", 2e-4)]
+)
+def test_float32_loses_no_digits_in_sparse_and_saturated_maps(stretch, max_distance, rtol):
+    """Probabilities 0, from 1e-30 up and close to 1; points on cells and in corners. With ``map`` slopes cancel."""
+    exponents = torch.linspace(0, 30, 40 * 48, dtype=torch.float64).reshape(48, 40).T[None]
+    maps = torch.cat([10**-exponents, 1 - 10**-exponents, torch.zeros_like(exponents)])
+    maps[:, 3, 4], maps[:, 5, 6] = 0, 1
+    points = torch.tensor([[4.0, 3.0], [6.0, 5.0], [0.0, 0.0], [47.0, 39.0], [20.3, 11.9]]).expand(3, 5, 2)
+    options = {"scale_B2": torch.full((3, 2), float(stretch)), "max_distance": max_distance}
+    gradients, values = [], []
+    for dtype in (torch.float64, torch.float32):
+        leaf = maps.float().to(dtype).requires_grad_()
+        _, miss = hausdorff_terms(leaf, points, torch.ones((3, 5), dtype=torch.bool), **options)
+        values.append(miss.double())
+        gradients.append(torch.autograd.grad(miss.sum(), leaf)[0].double())
+    close(values[1], values[0], rtol=1e-6, atol=0)
+    close(gradients[1], gradients[0], rtol=rtol, atol=0)
+
+
+@pytest.mark.parametrize("alpha", [-1.0, -2.0, -9.0])
+def test_far_points_and_padding_keep_float32_finite(alpha):
+    maps = torch.tensor([0.0, 1e-8, 0.5, 1.0]).view(4, 1, 1).requires_grad_()
+    for far in (1e4, 1e9, 1e30):
+        points = torch.tensor([[0.0, 0.0], [far, -far]]).expand(4, 2, 2)
+        for present in ([True, True], [False, True], [True, False]):
+            options = {"alpha": alpha, "scale_B2": torch.full((4, 2), 8.0)}
+            total, false_alarm, _ = weighted_hausdorff(maps, points, torch.tensor(present).expand(4, 2), **options)
+            (gradient,) = torch.autograd.grad(total, maps)
+            assert total.isfinite()
+            assert gradient.isfinite().all()
+            assert (false_alarm == 0) == present[0]
