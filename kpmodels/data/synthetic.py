@@ -1,4 +1,4 @@
-"""The bundled set, made by code: flying critters with five keypoints, or dots to count. Released under CC0.
+"""The bundled set, made by code: flying critters with five keypoints, or dots to count or to box. Released under CC0.
 
 A critter is seen from above: a body with a beak (nose), two wings that flap on their own, a tail that bends at the
 rump. Left and right look alike and are told apart by the direction in which the critter flies: upwards, more or less.
@@ -32,6 +32,7 @@ SIGMAS = (0.020, 0.028, 0.028, 0.035, 0.028)
 LIMBS = ((1, 4), (1, 2), (1, 3), (4, 5))
 FLIP_PAIRS = ((2, 3),)
 
+Kind = Literal["pose", "points", "boxes"]
 Pixels = NDArray[np.uint8]
 Points = NDArray[np.float64]
 
@@ -48,13 +49,13 @@ class Drawn:
     areas_N: Points
 
 
-def make_shapes(folder: Path, count: int = 160, seed: int = 0, kind: Literal["pose", "points"] = "pose") -> None:
+def make_shapes(folder: Path, count: int = 160, seed: int = 0, kind: Kind = "pose") -> None:
     """Write a drop: ``folder/images/*.jpg`` and ``folder/annotations.json`` in COCO form.
 
     Args:
         count: Images. Image i is the same whatever the count.
         seed: Equal seeds give equal files.
-        kind: ``pose``: one critter per image; ``points``: 0 to 20 dots among other shapes.
+        kind: ``pose``: one critter per image; ``points``: 0 to 20 dots among other shapes; ``boxes``: their boxes.
     """
     (folder / "images").mkdir(parents=True, exist_ok=True)
     images: list[dict[str, Any]] = []
@@ -66,7 +67,7 @@ def make_shapes(folder: Path, count: int = 160, seed: int = 0, kind: Literal["po
         encoded = simplejpeg.encode_jpeg(drawn.image_HW3, quality=QUALITY)
         (folder / "images" / name).write_bytes(encoded)
         images.append({"id": number, "file_name": name, "width": WIDTH, "height": HEIGHT, "license": 1})
-        annotations += _annotations(drawn, number, len(annotations))
+        annotations += _annotations(drawn, number, len(annotations), kind)
     content = {
         "info": {"description": f"shapes ({kind}), a synthetic set", "version": "1.0", "contributor": "made by code"},
         "licenses": [{"id": 1, "name": "CC0-1.0", "url": "https://creativecommons.org/publicdomain/zero/1.0/"}],
@@ -77,19 +78,21 @@ def make_shapes(folder: Path, count: int = 160, seed: int = 0, kind: Literal["po
     (folder / "annotations.json").write_text(json.dumps(content) + "\n")
 
 
-def _category(kind: str) -> dict[str, Any]:
+def _category(kind: Kind) -> dict[str, Any]:
     """The COCO category; limbs and flip pairs count keypoints from 1, as COCO does."""
-    if kind == "points":
-        return {"id": 1, "name": "dot", "supercategory": "shape", "keypoints": ["centre"], "skeleton": []}
+    if kind != "pose":
+        keypoints = {"keypoints": ["centre"], "skeleton": []} if kind == "points" else {}
+        return {"id": 1, "name": "dot", "supercategory": "shape", **keypoints}
     skeleton = {"keypoints": list(NAMES), "skeleton": LIMBS, "flip_pairs": FLIP_PAIRS, "sigmas": SIGMAS}
     return {"id": 1, "name": "critter", "supercategory": "shape", **skeleton}
 
 
-def _annotations(drawn: Drawn, image: int, before: int) -> list[dict[str, Any]]:
+def _annotations(drawn: Drawn, image: int, before: int, kind: Kind) -> list[dict[str, Any]]:
     result = []
     columns = (drawn.labels_NK2, drawn.hidden_NK, drawn.boxes_N4, drawn.areas_N)
     for number, (labels_K2, hidden_K, box_4, area) in enumerate(zip(*columns, strict=True)):
         keypoints_K3 = np.column_stack([labels_K2.round(2), np.where(hidden_K, 1, 2)])
+        keypoints = {"keypoints": keypoints_K3.ravel().tolist(), "num_keypoints": len(keypoints_K3)}
         x1, y1, x2, y2 = box_4.tolist()
         result.append(
             {
@@ -97,8 +100,7 @@ def _annotations(drawn: Drawn, image: int, before: int) -> list[dict[str, Any]]:
                 "image_id": image,
                 "category_id": 1,
                 "iscrowd": 0,
-                "keypoints": keypoints_K3.ravel().tolist(),
-                "num_keypoints": len(keypoints_K3),
+                **(keypoints if kind != "boxes" else {}),
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
                 "area": float(area),
             }

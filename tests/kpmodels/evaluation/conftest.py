@@ -87,7 +87,8 @@ def untrained(shapes, tmp_path_factory):
     def make(kind, region="auto", name="shapes-model"):
         if (kind, region, name) not in folders:
             pose = {"kind": "heatmap", "region": region, "flip_test": False}
-            detector = {"kind": "locator", "tiling": "resize"} if kind == "points" else pose
+            others = {"points": {"kind": "locator", "tiling": "resize"}, "boxes": {"kind": "centripetalnet"}}
+            detector = others.get(kind, pose)
             backbone = {"pretrained": False, "neck_channels": 8, "out_stride": 8}
             content = {"name": name, "detector": {**detector, "input_size": 64, "backbone": backbone}}
             experiment = parse_experiment(content)

@@ -43,7 +43,7 @@ def results(store, model, out, pixels, options=OPTIONS, ids=None):
     return out
 
 
-@pytest.mark.parametrize("kind", ["pose", "points"])
+@pytest.mark.parametrize("kind", ["pose", "points", "boxes"])
 def test_evaluate_writes_everything_and_the_same_twice(kind, shapes, untrained, tmp_path):
     store, model = shapes(kind), untrained(kind)
     metrics = evaluate(model, store.folder, OPTIONS, tmp_path / "one", device="cpu", progress=silent)

@@ -1,4 +1,4 @@
-"""The parts of real runs: both detectors learn on the bundled set, alone and shared between processes."""
+"""The parts of real runs: a detector of each task learns on the bundled set, alone and shared between processes."""
 
 import json
 
@@ -17,10 +17,11 @@ from kpmodels.training.launch import train
 DETECTORS = {
     "pose": {"kind": "heatmap", "input_size": 64, "backbone": {"pretrained": False, "neck_channels": 8}},
     "points": {"kind": "locator", "input_size": 64, "backbone": {"pretrained": False, "neck_channels": 8}},
+    "boxes": {"kind": "cornernet", "input_size": 64, "backbone": {"pretrained": False, "neck_channels": 8}},
 }
 
 
-@pytest.fixture(scope="module", params=["pose", "points"])
+@pytest.fixture(scope="module", params=["pose", "points", "boxes"])
 def made(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     make_shapes(folder / "drop", 60, 0, request.param)
@@ -53,7 +54,7 @@ def test_a_detector_is_trained_validated_and_exported(made, monkeypatch):
     model = load_model(folder / "out")
     assert model.meta["extra"]["run"] == summary["run"]
     assert model.meta["extra"]["best_epoch"] == summary["best_epoch"]
-    assert model.info.num_keypoints == (5 if kind == "pose" else 1)
+    assert model.info.num_keypoints == {"pose": 5, "points": 1, "boxes": 0}[kind]
 
 
 def test_two_processes_have_the_loss_and_the_score_of_one(made, monkeypatch):
