@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from kpmodels.config import GateOptions
 from kpmodels.errors import UserError, nearest
 
-DECIDING = ("oks_ap", "oks_ap_assumed_sigmas", "f1", "box_ap")
+DECIDING = ("oks_ap", "oks_ap_assumed_sigmas", "box_ap", "f1")  # all tasks have F1
 LOWER_IS_BETTER = ("error", "nme", "mae", "rmse", "mape", "false_alarms", "miss_rate", "hausdorff")
 
 

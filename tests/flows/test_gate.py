@@ -36,6 +36,12 @@ def test_policies_overrule() -> None:
     assert not decide(GateOptions(policy="never"), {"f1": 1.0}, None).promote
 
 
+def test_the_task_decides_the_metric() -> None:
+    assert deciding_metric(GateOptions(), {"f1": 1.0, "oks_ap": 0.5}) == "oks_ap"
+    assert deciding_metric(GateOptions(), {"f1": 1.0, "box_ap": 0.5}) == "box_ap"
+    assert deciding_metric(GateOptions(), {"f1": 1.0, "count_mae": 0.5}) == "f1"
+
+
 def test_unknown_metric_names_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'oks_ap'"):
         deciding_metric(GateOptions(metric="oks_pa"), {"oks_ap": 1.0})
