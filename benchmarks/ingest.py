@@ -4,10 +4,12 @@
 
 640x480 photographs (noise with the spectrum of a photograph) with COCO labels of one 17-keypoint person each. Each
 measurement is a fresh process after an ingest of one image (imports); both sides read from the operating system's
-file cache and write to the same disk. The copy is the plain script: read a file, hash it, write it. Ingest reads labels,
-hashes, proves every image whole, writes shards, annotations and description, and has them on the disk (fsync) before it
-ends; all of that is in its time. ``quick`` is what a drop above 64 MiB gets, ``decode`` decodes every image. Memory
-is the peak of the process above what it has after its imports, for N and for 10 N images.
+file cache and write to the same disk, turn by turn. The copy is the plain script in one process and one thread: read a
+file, hash it, write it. Ingest is one process too, and uses its threads: one per core (at most 8) reads, hashes and
+proves the images whole, the main one checks labels and writes, another one waits for the disk. It reads labels, writes
+shards, annotations and description, and has them on the disk (fsync) before it ends; all of that is in its time.
+``quick`` is what a drop above 64 MiB gets, ``decode`` decodes every image. The seconds of CPU of all threads tell what
+one core would need. Memory is the peak of the process above what it has after its imports, for N and for 10 N images.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -96,7 +99,8 @@ def in_process(kind: str, drop: Path, out: Path) -> dict[str, float]:
 def compare(folder: Path, count: int, suffix: str, turns: int) -> None:
     drop = folder / f"drop-{count}{suffix}"
     total = make_drop(drop, count, suffix)
-    print(f"\n{count} images {suffix}, {total / 2**20:.0f} MiB")
+    threads = min(8, os.cpu_count() or 1)
+    print(f"\n{count} images {suffix}, {total / 2**20:.0f} MiB; copy: 1 thread, ingest: {threads} + 2 threads")
     best: dict[str, dict[str, float]] = {}
     for turn in range(turns):
         for kind in ("copy", "quick", "decode"):

@@ -51,6 +51,11 @@ def decode_image(data: bytes, min_width: int = 0, min_height: int = 0) -> NDArra
 
 
 def _decode_other(data: bytes) -> NDArray[np.uint8]:
+    return _to_rgb8(_pixels(data))
+
+
+def _pixels(data: bytes) -> NDArray[Any]:
+    """What OpenCV makes of an image, when it is of a kind that ``_to_rgb8`` understands."""
     if not data:
         raise BrokenImageError("the file is empty")
     try:
@@ -59,21 +64,21 @@ def _decode_other(data: bytes) -> NDArray[np.uint8]:
         raise BrokenImageError(f"cannot be decoded: {error}") from None
     if pixels is None:
         raise BrokenImageError("no image in a format known to OpenCV, or damaged")
-    return _to_rgb8(pixels)
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise BrokenImageError(f"pixels of type {pixels.dtype}: only 8 and 16 bits are understood")
+    if pixels.ndim == 3 and not 1 <= pixels.shape[2] <= 4:
+        raise BrokenImageError(f"{pixels.shape[2]} channels")
+    return pixels
 
 
 def _to_rgb8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """What OpenCV gives (BGR, 1 to 4 channels, 8 or 16 bits) as RGB of 8 bits."""
     if pixels.dtype == np.uint16:
         pixels = cv2.convertScaleAbs(pixels, alpha=255 / 65535)
-    if pixels.dtype != np.uint8:
-        raise BrokenImageError(f"pixels of type {pixels.dtype}: only 8 and 16 bits are understood")
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     if channels == 2:  # grey with alpha
         pixels, channels = np.ascontiguousarray(pixels[..., 0]), 1
     codes = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
-    if channels not in codes:
-        raise BrokenImageError(f"{channels} channels")
     rgb: NDArray[np.uint8] = cv2.cvtColor(pixels, codes[channels]).astype(np.uint8, copy=False)
     return rgb
 
@@ -92,7 +97,7 @@ def image_size(data: bytes) -> tuple[int, int]:
     elif data[:8] == PNG_MAGIC and len(data) >= 24:
         width, height = struct.unpack_from(">II", data, 16)
     else:
-        height, width = _decode_other(data).shape[:2]
+        height, width = _pixels(data).shape[:2]
     if not 0 < width * height <= MAX_PIXELS:
         raise BrokenImageError(f"{width} x {height} pixels; at most {MAX_PIXELS} are taken")
     return int(width), int(height)
@@ -117,7 +122,7 @@ def verify_image(data: bytes, thorough: bool) -> tuple[int, int]:
     elif data[:8] == PNG_MAGIC:
         _verify_png(data)
         if thorough:
-            _decode_other(data)
+            _pixels(data)
     return size
 
 
@@ -150,7 +155,7 @@ def _decode_jpeg_strictly(data: bytes) -> None:
     except (ValueError, KeyError) as error:
         if "premature" in str(error).lower() or "corrupt" in str(error).lower():
             raise BrokenImageError(str(error)) from None
-        _decode_other(data)
+        _pixels(data)
 
 
 def _verify_png(data: bytes) -> None:

@@ -64,8 +64,15 @@ class DropImage:
         if self.load is not None:
             return self.load()
         assert self.path is not None
-        with open(self.path, "rb") as file:
+        with open(self.path, "rb", buffering=0) as file:
             return file.read()
+
+    def file_bytes(self) -> int:
+        """Size of the file; 0 where there is none, or where it cannot be read, which ``read`` tells."""
+        try:
+            return 0 if self.path is None else os.stat(self.path).st_size
+        except OSError:
+            return 0
 
 
 @dataclass

@@ -161,11 +161,12 @@ def _merged(job: _Job, writer: ShardWriter | None) -> Merge:
     known = frozenset(old.image_ids) if old else frozenset()
     for done, taken in enumerate(take_in(drop.images, thorough, known), 1):
         merge.take(taken)
+        taken.image.labels.clear()  # the merge has them, in less memory
         if job.progress:
             job.progress(done, len(drop.images))
     if drop.problems.found and not job.skip_bad:
         raise drop.problems.error()
-    if not merge.labels or not (old or any(merge.labels.values())):
+    if not merge.images or not (old or len(merge.columns)):
         left = f" ({', '.join(f'{n} x {kind}' for kind, n in drop.problems.counts().items())})" if drop.problems else ""
         raise UserError(f"{job.source}: the drop is empty: no image with labels can be taken{left}", "check the source")
     drop.notes += [f"{what}: {count}" for what, count in sorted(rules.counts.items())]
@@ -234,8 +235,8 @@ def _typical_size(merge: Merge) -> tuple[int, int]:
     """Median width and height of all images, old and new."""
     old = merge.old
     records = [old.record(one) for one in old.image_ids] if old else []
-    sizes = [*((record.width, record.height) for record in records), *merge.sizes]
-    width, height = np.median(np.asarray(sizes), axis=0)
+    sizes = np.array([(record.width, record.height) for record in records], np.int32).reshape(-1, 2)
+    width, height = np.median(np.concatenate([sizes, np.array(merge.sizes).reshape(-1, 2)]), axis=0)
     return int(width), int(height)
 
 
@@ -253,14 +254,16 @@ def _split_notes(splits: dict[str, int]) -> list[str]:
 def _write(job: _Job, stage: Stage) -> IngestReport:
     """Write the new version into the stage, and put it in place unless nothing changed."""
     with ShardWriter(stage.folder) as writer:
-        plan = _plan(job, _merged(job, writer))
+        merge = _merged(job, writer)
+        writer.flush()  # the last shard goes to the disk while the rest is made
+        plan = _plan(job, merge)
         if not plan.report.changed:
             return plan.report
+        for shard in job.old.shards if job.old else ():
+            share(shard, stage.folder)
+        write_annotations(stage.folder, plan.table)
+        write_description(stage.folder, plan.description)
         writer.finish()
-    for shard in job.old.shards if job.old else ():
-        share(shard, stage.folder)
-    write_annotations(stage.folder, plan.table)
-    write_description(stage.folder, plan.description)
     fingerprint = open_dataset(stage.folder).fingerprint
     stage.commit()
     return replace(plan.report, shards_added=sorted(path.name for path in writer.written), fingerprint=fingerprint)

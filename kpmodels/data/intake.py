@@ -13,7 +13,11 @@ from kpmodels.data.decode import BrokenImageError, verify_image
 from kpmodels.data.drop import DropImage
 from kpmodels.data.schema import image_id
 
-_CHUNK = 4  # images per task: threads cost less than they save
+_CHUNK_IMAGES, _CHUNK_BYTES = 8, 2**20
+"""A task takes so many images, or so many bytes of files: threads cost less than they save, and large images do not
+pile up."""
+_AHEAD = 4
+"""Tasks per thread that are begun: the threads go on while a shard is written."""
 
 
 @dataclass(slots=True)
@@ -37,10 +41,10 @@ def take_in(images: list[DropImage], thorough: bool, known: frozenset[str] = fro
         known: Ids that are in the data set already: their bytes are not kept, and were verified when they came.
     """
     threads = min(8, os.cpu_count() or 1)
-    chunks = (images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK))
+    chunks = _chunks(images)
     with ThreadPoolExecutor(threads, thread_name_prefix="intake") as pool:
         waiting: deque[Future[list[Taken]]] = deque()
-        for chunk in islice(chunks, 2 * threads):
+        for chunk in islice(chunks, _AHEAD * threads):
             waiting.append(pool.submit(_take, chunk, thorough, known))
         while waiting:
             done = waiting.popleft().result()
@@ -48,6 +52,19 @@ def take_in(images: list[DropImage], thorough: bool, known: frozenset[str] = fro
             if following is not None:
                 waiting.append(pool.submit(_take, following, thorough, known))
             yield from done
+
+
+def _chunks(images: list[DropImage]) -> Iterator[list[DropImage]]:
+    chunk: list[DropImage] = []
+    size = 0
+    for image in images:
+        chunk.append(image)
+        size += image.file_bytes()
+        if len(chunk) == _CHUNK_IMAGES or size >= _CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
 
 
 def _take(images: list[DropImage], thorough: bool, known: frozenset[str]) -> list[Taken]:

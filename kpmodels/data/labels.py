@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,45 +34,82 @@ class Rules:
     category: list[int]
     counts: dict[str, int] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.keeps_order = self.order == list(range(self.info.num_keypoints))
+
     def count(self, what: str) -> None:
         self.counts[what] = self.counts.get(what, 0) + 1
 
 
 def checked_labels(image: DropImage, width: int, height: int, rules: Rules, problems: Problems) -> list[Label]:
     """The labels that can be taken, in the data set's order of keypoints and categories; a problem for each other."""
+    if not image.labels:
+        return []
+    size = (width, height)
+    points_NK3 = _in_order(image.labels, rules)
+    fine = _all_inside(points_NK3, size) and all(map(_has_finite_box, image.labels))
     taken = []
-    for number, label in enumerate(image.labels):
-        done = _checked(label, image, f"annotation {label.id or number + 1}", (width, height), rules, problems)
-        if done is not None:
-            taken.append(done)
+    for number, (label, points_K3) in enumerate(zip(image.labels, points_NK3, strict=True)):
+        id = f"annotation {label.id or number + 1}"
+        if fine or _is_right(label, points_K3, image, id, size, rules, problems):
+            done = _with_box(label, points_K3, image, id, size, rules, problems)
+            if done is not None:
+                taken.append(done)
     return taken
 
 
-def _checked(
-    label: Label, image: DropImage, id: str, size: tuple[int, int], rules: Rules, problems: Problems
+def _in_order(labels: list[Label], rules: Rules) -> NDArray[np.float32]:
+    """The keypoints in the data set's order; those that are not labelled lie at 0, 0."""
+    points_NK3 = np.array([label.keypoints_K3 for label in labels], np.float32)
+    if not rules.keeps_order:
+        given_NK3 = points_NK3
+        points_NK3 = np.zeros((len(labels), rules.info.num_keypoints, 3), np.float32)
+        if rules.order:
+            points_NK3[:, rules.order] = given_NK3
+    points_NK3[points_NK3[..., 2] == 0] = 0
+    return points_NK3
+
+
+def _all_inside(points_NK3: NDArray[np.float32], size: tuple[int, int]) -> bool:
+    """Whether no keypoint can be wrong: all are finite and inside (those that are not labelled are at 0, 0)."""
+    if not points_NK3.size:
+        return True
+    flat = points_NK3.reshape(-1, 3)
+    x1, y1, seen1 = np.minimum.reduce(flat).tolist()  # not a number where any is
+    x2, y2, seen2 = np.maximum.reduce(flat).tolist()
+    low, margin = -0.5 - EDGE, EDGE - 0.5
+    inside = x1 >= low and y1 >= low and x2 <= size[0] + margin and y2 <= size[1] + margin
+    return bool(inside and seen1 >= 0 and math.isfinite(seen2))
+
+
+def _with_box(
+    label: Label,
+    points_K3: NDArray[np.float32],
+    image: DropImage,
+    id: str,
+    size: tuple[int, int],
+    rules: Rules,
+    problems: Problems,
 ) -> Label | None:
-    points = np.zeros((rules.info.num_keypoints, 3), np.float32)
-    if rules.order:
-        points[rules.order] = label.keypoints_K3
-    points[points[:, 2] == 0] = 0
-    if not np.isfinite(points).all() or (label.box is not None and not np.isfinite(label.box).all()):
-        problems.add("bad keypoints", image.name, id, "a coordinate is not a finite number", "give numbers in pixels")
-        return None
-    if not _points_inside(points, image, id, size, rules, problems):
-        return None
-    box = _box(label, points, size, rules)
+    """The label in the data set's form; None, and a problem, where it has no box inside the image."""
+    box = _box(label, points_K3, size, rules)
     if box is None:
         what = f"its box {label.box} has no part inside the image of {size[0]} x {size[1]} pixels"
         problems.add("bad box", image.name, id, what, "boxes are in pixels of the image, with width and height above 0")
         return None
     area = label.area
-    if area is None or not np.isfinite(area) or area <= 0:
+    if area is None or not math.isfinite(area) or area <= 0:
         area = (box[2] - box[0]) * (box[3] - box[1])
         rules.count("areas taken from the boxes")
-    return Label(points, rules.category[label.label], box, float(area), label.crowd, label.id)
+    return Label(points_K3, rules.category[label.label], box, float(area), label.crowd, label.id)
 
 
-def _points_inside(
+def _has_finite_box(label: Label) -> bool:
+    return label.box is None or all(map(math.isfinite, label.box))
+
+
+def _is_right(
+    label: Label,
     points_K3: NDArray[np.float32],
     image: DropImage,
     id: str,
@@ -79,6 +117,9 @@ def _points_inside(
     rules: Rules,
     problems: Problems,
 ) -> bool:
+    if not (np.isfinite(points_K3).all() and _has_finite_box(label)):
+        problems.add("bad keypoints", image.name, id, "a coordinate is not a finite number", "give numbers in pixels")
+        return False
     limit = np.array(size, np.float32) - 0.5 + EDGE
     outside = ((points_K3[:, :2] < -0.5 - EDGE) | (points_K3[:, :2] > limit)).any(1) & (points_K3[:, 2] > 0)
     if not outside.any():

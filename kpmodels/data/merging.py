@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
+from array import array
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kpmodels.config.ingest import IngestOptions
+from kpmodels.data.columns import LabelColumns
 from kpmodels.data.drop import DropImage, Label
 from kpmodels.data.intake import Taken
 from kpmodels.data.labels import Rules, checked_labels
@@ -32,11 +32,13 @@ class Merge:
         old: The data set before, or None.
         writer: Gets the new images; None to write nothing.
         source: What the images' ``source`` column says.
-        labels: The labels of each image of the drop, by id.
+        images: The images of the drop that were taken, by id: their numbers in ``columns``.
+        columns: Their labels.
+        names: Their names.
         added: Ids of new images, with their groups.
         known: Ids of images that were there.
         new_bytes: Bytes of new images.
-        sizes: (width, height) of new images.
+        sizes: Width and height of new images, one after the other.
     """
 
     rules: Rules
@@ -45,14 +47,15 @@ class Merge:
     old: DatasetStore | None
     writer: ShardWriter | None
     source: str
-    labels: dict[str, list[Label]] = field(default_factory=dict)
+    images: dict[str, int] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     added: dict[str, str] = field(default_factory=dict)
     known: list[str] = field(default_factory=list)
     new_bytes: int = 0
-    sizes: list[tuple[int, int]] = field(default_factory=list)
+    sizes: array[int] = field(default_factory=lambda: array("i"))
 
     def __post_init__(self) -> None:
+        self.columns = LabelColumns(self.rules.info.num_keypoints)
         self._troubled = frozenset(problem.file for problem in self.problems.found)
 
     def take(self, taken: Taken) -> None:
@@ -70,18 +73,18 @@ class Merge:
         labels = checked_labels(image, taken.width, taken.height, self.rules, self.problems)
         if not labels and (image.labels or image.name in self._troubled):
             return  # all its labels are problems: without them it would pass for an image without objects
-        if taken.image_id in self.labels:
+        if taken.image_id in self.images:
             self._twice(taken, labels, id)
             return
         group = self._group(image)
-        self.labels[taken.image_id] = labels
+        self.images[taken.image_id] = self.columns.add(labels)
         self.names[taken.image_id] = image.name
         if self.old is not None and taken.image_id in self.old:
             self.known.append(taken.image_id)
             return
         self.added[taken.image_id] = group
         self.new_bytes += len(taken.data)
-        self.sizes.append((taken.width, taken.height))
+        self.sizes.extend((taken.width, taken.height))
         if self.writer is not None:
             row = {"image_id": taken.image_id, "bytes": taken.data, "width": taken.width, "height": taken.height}
             self.writer.add({**row, "file_name": image.name, "group": group, "source": self.source})
@@ -98,8 +101,7 @@ class Merge:
 
     def _twice(self, taken: Taken, labels: list[Label], id: str) -> None:
         """The same content under another name: fine with the same labels."""
-        first = self.labels[taken.image_id]
-        if len(first) == len(labels) and all(_same(a, b) for a, b in zip(first, labels, strict=True)):
+        if self.columns.same(self.images[taken.image_id], labels):
             self.rules.count("images that are in the drop twice, with the same labels")
             return
         what = f"the same image as {self.names[taken.image_id]}, with other labels"
@@ -123,13 +125,10 @@ class Merge:
         changed = self._changed(old)
         if old.num_rows:
             old = old.filter(pc.invert(pc.is_in(old["image_id"], pa.array(changed, pa.string()))))
-        owners = dict(zip(old["annotation_id"].to_pylist(), old["image_id"].to_pylist(), strict=True))
-        rows: list[dict[str, Any]] = []
-        for image_id in [*self.added, *changed]:
-            for row in label_rows(image_id, self.labels[image_id]):
-                row["annotation_id"] = _free(row["annotation_id"], image_id, owners)
-                rows.append(row)
-        return pa.concat_tables([old, pa.Table.from_pylist(rows, schema=ANNOTATIONS)]), changed
+        new = self.columns.table(
+            ((one, self.images[one]) for one in [*self.added, *changed]), set(old["annotation_id"].to_pylist())
+        )
+        return pa.concat_tables([old, new]), changed
 
     def _old_table(self) -> pa.Table:
         if self.old is None:
@@ -141,51 +140,4 @@ class Merge:
         """Known images whose labels in the drop are not those of the data set (ids of annotations do not count)."""
         if self.old is None:
             return []
-        changed = []
-        for image_id in self.known:
-            before, rows = self.old.instances(image_id), label_rows(image_id, self.labels[image_id])
-            now = sorted(_content(row) for row in rows)
-            then = sorted(
-                (int(label), points.ravel().tolist(), box.tolist(), float(area), bool(crowd))
-                for label, points, box, area, crowd in zip(
-                    before.labels, before.keypoints, before.boxes, before.areas, before.crowd, strict=True
-                )
-            )
-            if now != then:
-                changed.append(image_id)
-        return changed
-
-
-def _same(a: Label, b: Label) -> bool:
-    fields = ("label", "box", "area", "crowd")
-    return np.array_equal(a.keypoints_K3, b.keypoints_K3) and all(getattr(a, f) == getattr(b, f) for f in fields)
-
-
-def label_rows(image_id: str, labels: list[Label]) -> list[dict[str, Any]]:
-    """Rows of ``annotations.parquet``; where the source has no id, one is made of the image's id and a number."""
-    return [
-        {
-            "image_id": image_id,
-            "annotation_id": label.id or f"{image_id[:8]}-{number}",
-            "label": label.label,
-            "keypoints": np.asarray(label.keypoints_K3, np.float32).ravel().tolist(),
-            "box": np.asarray(label.box, np.float32).tolist(),
-            "area": float(np.float32(label.area)),
-            "crowd": label.crowd,
-        }
-        for number, label in enumerate(labels)
-    ]
-
-
-def _content(row: dict[str, Any]) -> tuple[int, list[float], list[float], float, bool]:
-    return row["label"], row["keypoints"], row["box"], row["area"], row["crowd"]
-
-
-def _free(id: str, image_id: str, owners: dict[str, str]) -> str:
-    """The annotation's id, made unique where another annotation of the data set has it already."""
-    candidate, number = id, 0
-    while candidate in owners:
-        candidate = f"{id}@{image_id}" + (f"-{number}" if number else "")
-        number += 1
-    owners[candidate] = image_id
-    return candidate
+        return [one for one in self.known if self.columns.differs(self.images[one], self.old.instances(one))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +23,7 @@ from kpmodels.errors import UserError, nearest
 from kpmodels.structures import DatasetInfo, Instances
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageRecord:
     """What is known of an image; sizes in pixels as stored (EXIF orientation ignored)."""
 
@@ -35,7 +36,7 @@ class ImageRecord:
     split: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Place:
     """Where an image's bytes are."""
 
@@ -92,6 +93,8 @@ class DatasetStore:
             file = self._file(number)
             for group in range(file.num_row_groups):
                 for row, facts in enumerate(file.read_row_group(group, columns=IMAGE_FACTS).to_pylist()):
+                    for name in ("group", "source"):  # one text for all images that share it
+                        facts[name] = sys.intern(facts[name])
                     split = split_of(split_key(facts["image_id"], facts["group"]), self.rule)
                     records[facts["image_id"]] = ImageRecord(**facts, split=split)
                     places[facts["image_id"]] = _Place(number, group, row)

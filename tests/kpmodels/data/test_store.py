@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from kpmodels.data import shards
 from kpmodels.data.compact import compact
 from kpmodels.data.ingest import build_version
-from kpmodels.data.schema import image_id
+from kpmodels.data.schema import ANNOTATIONS, image_id
 from kpmodels.data.shards import ShardWriter
 from kpmodels.data.store import DatasetStore, open_dataset
 from kpmodels.errors import UserError
@@ -115,6 +116,23 @@ class TestShards:
             found += ids
         assert sorted(found) == sorted(row["image_id"] for row in rows)
 
+    def test_memory_is_that_of_one_shard(self, tmp_path: Path) -> None:
+        with ShardWriter(tmp_path, shard_bytes=3500) as writer:
+            for row in self.rows(40, 1000):
+                writer.add(row)
+                assert writer._held.size <= writer._held.room == 3500
+            writer.finish()
+        assert len(writer.written) == 14
+
+    def test_an_image_larger_than_a_shard_is_one_by_itself(self, tmp_path: Path) -> None:
+        rows = [row for size in (1000, 9000, 500) for row in self.rows(1, size)]
+        with ShardWriter(tmp_path, shard_bytes=3500) as writer:
+            for row in rows:
+                writer.add(row)
+            writer.finish()
+        tables = [pq.read_table(path) for path in writer.written]
+        assert [table["bytes"].to_pylist() for table in tables] == [[row["bytes"]] for row in rows]
+
     def test_row_groups_are_small(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(shards, "GROUP_BYTES", 2500)
         with ShardWriter(tmp_path) as writer:
@@ -131,6 +149,53 @@ class TestShards:
                 writer.add(row)
             writer.finish()
         assert sum(path.stat().st_size for path in writer.written) < 1.02 * 100 * 20000
+
+
+class TestAnnotationsFile:
+    def test_the_form_of_earlier_versions_is_read_and_grows(self, coco_drop: Drop, tmp_path: Path) -> None:
+        """They wrote zstd and dictionaries, with the same columns."""
+        folder = tmp_path / "mice"
+        build_version(coco_drop("one"), folder, "mice")
+        table = pq.read_table(folder / "annotations.parquet")
+        pq.write_table(
+            table, folder / "annotations.parquet", compression="zstd", use_dictionary=["image_id", "label", "crowd"]
+        )
+        old = open_dataset(folder)
+        want = {one: old.instances(one) for one in old.image_ids}
+        before = (folder / "annotations.parquet").read_bytes()
+        assert not build_version(coco_drop("again"), folder, "mice").changed
+        assert (folder / "annotations.parquet").read_bytes() == before
+        build_version(coco_drop("two", seed=1), folder, "mice")
+        new = open_dataset(folder)
+        assert new.instance_count == 8
+        for one, truth in want.items():
+            np.testing.assert_array_equal(new.instances(one).keypoints, truth.keypoints)
+            assert new.instances(one).ids == truth.ids
+
+    @pytest.mark.parametrize("whole", [False, True])
+    def test_it_is_small_and_exact(self, tmp_path: Path, whole: bool) -> None:
+        rng = np.random.default_rng(0)
+        points = rng.uniform(10, 400, (2000, 4, 3)).round(0 if whole else 2).astype(np.float32)
+        points[..., 2] = 2
+        rows = [
+            {
+                "image_id": image_id(b"%d" % number),
+                "annotation_id": f"{image_id(b'%d' % number)[:8]}-0",
+                "label": 0,
+                "keypoints": points[number].ravel().tolist(),
+                "box": [1.0, 2.0, 3.0, 4.0],
+                "area": 6.25,
+                "crowd": False,
+            }
+            for number in range(2000)
+        ]
+        shards.write_annotations(tmp_path, pa.Table.from_pylist(rows, ANNOTATIONS))
+        path = tmp_path / "annotations.parquet"
+        rows.sort(key=lambda row: row["image_id"])
+        table = pq.read_table(path)
+        assert table.schema == ANNOTATIONS
+        assert table.to_pylist() == rows
+        assert path.stat().st_size / 2000 < 15 + 8 * (1.6 if whole else 3.4)  # the ids' own bits are about 11 bytes
 
 
 class TestCompact:
