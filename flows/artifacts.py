@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -24,7 +24,7 @@ from kpmodels.tables import NAMES
 
 
 class TrainingProgress:
-    """A progress artifact that follows the file to which the training appends one JSON line per epoch.
+    """A progress artifact that follows the file to which the training appends one JSON line per event.
 
     Args:
         path: The file; it may not exist yet.
@@ -48,15 +48,27 @@ class TrainingProgress:
         if not newline:
             return
         self.position += len(complete.encode()) + 1
-        last = json.loads(complete.splitlines()[-1])
+        epochs = [event for event in map(_event, complete.splitlines()) if event.get("event") == "epoch"]
+        if not epochs:
+            return
+        last = epochs[-1]
         done, total = int(last["epoch"]), max(int(last["epochs"]), 1)
-        words = ", ".join(f"{name} {last[name]:.4g}" for name in ("loss", "score") if isinstance(last.get(name), float))
+        figures = {"loss": last.get("loss"), "score": (last.get("val") or {}).get("score")}
+        words = ", ".join(f"{name} {value:.4g}" for name, value in figures.items() if isinstance(value, float))
         update_progress_artifact(self.artifact, 100.0 * done / total, description=f"epoch {done} of {total}: {words}")
 
     def finish(self) -> None:
         """Fill the bar: the training is over, or was not needed."""
         self.update()
         update_progress_artifact(self.artifact, 100.0)
+
+
+def _event(line: str) -> dict[str, Any]:
+    """The event of a line; empty where a killed worker left it unfinished."""
+    try:
+        return cast(dict[str, Any], json.loads(line))
+    except ValueError:
+        return {}
 
 
 def show_metrics(key: str, columns: Mapping[str, Mapping[str, object]]) -> None:

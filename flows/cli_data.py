@@ -9,6 +9,9 @@ import typer
 
 data_app = typer.Typer(no_args_is_help=True, help="Data versions: ingest, list, compare, check, look at.")
 
+FORMATS = "auto, coco, sleap, dlc, labelstudio, ultralytics, points, masks"
+OTHERS = "task, keypoints, limbs, unlabelled, verify, source, licence"  # of IngestOptions, which is slow to import
+
 Version = Annotated[str, typer.Argument(metavar="NAME[@vN]", help="A data set, by default its newest version.")]
 
 
@@ -19,13 +22,15 @@ Version = Annotated[str, typer.Argument(metavar="NAME[@vN]", help="A data set, b
 def ingest(
     source: Annotated[str, typer.Argument(metavar="SRC", help="Folder, archive or URL of images and labels.")],
     name: Annotated[str, typer.Option(help="Name of the data set.")],
-    label_format: Annotated[str, typer.Option("--format", help="Form of the labels; auto recognizes it.")] = "auto",
+    label_format: Annotated[
+        str, typer.Option("--format", help=f"Form of the labels: {FORMATS}. auto recognizes it.")
+    ] = "auto",
     category: Annotated[str, typer.Option(help="Take only this category.")] = "",
     sigmas: Annotated[str, typer.Option(help="OKS sigma for all keypoints, or one each, with commas.")] = "",
     flip_pairs: Annotated[str, typer.Option(help="left:right pairs of names with commas, auto, or none.")] = "",
     group_by: Annotated[str, typer.Option(help="folder, or a regular expression with one bracket.")] = "",
     split: Annotated[str, typer.Option(help="Fractions of train, val and test, as 0.8,0.1,0.1.")] = "",
-    assignments: Annotated[list[str], typer.Option("--set", help="Any other ingest option, as key=value.")] = [],  # noqa: B006
+    assignments: Annotated[list[str], typer.Option("--set", help=f"key=value of any other option: {OTHERS}.")] = [],  # noqa: B006
     skip_bad: Annotated[bool, typer.Option(help="Leave broken images and labels out, and record which.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Read and check everything, write nothing.")] = False,
 ) -> None:
@@ -78,7 +83,7 @@ def check(
 @data_app.command(epilog="Example: kp data show openfield --out openfield.png")
 def show(
     name: Version,
-    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("contact-sheet.png"),
+    out: Annotated[Path, typer.Option(help="The PNG (or .jpg) to write.")] = Path("contact-sheet.png"),
     count: Annotated[int, typer.Option(help="Images on the sheet.", min=1, max=400)] = 24,
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "all",
     seed: Annotated[int, typer.Option(help="Which images: each number draws others.")] = 0,

@@ -37,9 +37,15 @@ def prepare_environment(repository: Path) -> None:
 
 
 def without_user_tracebacks(record: logging.LogRecord) -> bool:
-    """A log filter: the user's mistakes are told in words, without the way through our code."""
+    """A log filter: the user's mistakes are told in words, without the way through our code.
+
+    A list of many problems stands in the log already, as the command that found them printed it, and once more at the
+    end of ours: task and flow repeat its first line and the remedy only.
+    """
     if record.exc_info and isinstance(record.exc_info[1], UserError):
-        record.msg, record.args = str(record.exc_info[1]), ()
+        error = record.exc_info[1]
+        first, more, _ = error.message.partition("\n")
+        record.msg, record.args = (str(UserError(f"{first} ...", error.remedy)) if more else str(error)), ()
         record.exc_info = record.exc_text = None
     return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from pydantic import BaseModel
 
-from flows import data_versions
+from flows import data_versions, git
 from flows.artifacts import artifact_key, show_pictures
 from flows.data_versions import DataVersion
 from flows.repository import find_repository
 from flows.stages import call, read_json
 from flows.workspace import Workspace
+from kpmodels.config.data import DATA_NAME
 from kpmodels.config.ingest import IngestOptions
+from kpmodels.errors import UserError
 
 DEFAULT = IngestOptions()
 
@@ -46,12 +49,13 @@ def ingest(
         dry_run: Read and check everything, write nothing.
     """
     repository = find_repository(Path.cwd())
+    refuse_early(repository, name, dry_run)
     inputs = json.dumps([source, options.model_dump(mode="json"), skip_bad, dry_run])
     run = f"ingest-{name}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
     workspace = Workspace.create(repository, run, revision="HEAD")
     with workspace:
         base = data_versions.prepare(workspace, name)
-        report = build(workspace, source, name, options, skip_bad, dry_run)
+        report = build_or_clean_up(workspace, source, name, options, skip_bad, dry_run)
         if dry_run or (not report["changed"] and base is not None):
             version = base.version if base else ""
             result = IngestResult(name=name, version=version, changed=False, dry_run=dry_run, report=report)
@@ -62,6 +66,25 @@ def ingest(
             result = IngestResult(name=name, version=made.version, changed=True, report=report)
     workspace.remove()
     return result
+
+
+def refuse_early(repository: Path, name: str, dry_run: bool) -> None:
+    """Raise a UserError for what would fail only after the whole drop was read: a bad name, no git identity."""
+    if not re.fullmatch(DATA_NAME, name):
+        raise UserError(f"{name!r} cannot name a data set", "use lower-case letters, digits and dashes")
+    if not dry_run:
+        git.require_identity(repository)
+
+
+def build_or_clean_up(
+    workspace: Workspace, source: str, name: str, options: IngestOptions, skip_bad: bool, dry_run: bool
+) -> dict[str, Any]:
+    """`build`; a drop that is refused leaves no worktree behind."""
+    try:
+        return build(workspace, source, name, options, skip_bad, dry_run)
+    except UserError:
+        workspace.remove()
+        raise
 
 
 @task(persist_result=False)
@@ -96,7 +119,7 @@ def show(workspace: Workspace, name: str, made: DataVersion, base: DataVersion |
     """Put what is new on the run's page, with a sheet of labelled images."""
     folder = workspace.repository / ".runs" / "reports" / f"{name}-{made.version}"
     folder.mkdir(parents=True, exist_ok=True)
-    sheet = folder / "contact-sheet.png"
+    sheet = folder / "contact-sheet.jpg"  # a PNG of it is larger than what Prefect takes for an event
     call(workspace, "data", "show", workspace.path / "datasets" / name, "--out", sheet, "--count", "12")
     rows = "\n".join(
         f"| {key.replace('_', ' ')} | {report[key]} |"

@@ -49,7 +49,8 @@ class ProcessError(RuntimeError):
     def __init__(self, completed: Completed, reason: str = "") -> None:
         self.completed = completed
         what = reason or f"ended with exit code {completed.code}"
-        super().__init__(f"{shlex.join(completed.command)} {what}\n{completed.text}")
+        tail = "\n".join(completed.lines[-TAIL_LINES:])
+        super().__init__(f"{shlex.join(completed.command)} {what}\n{tail}")
 
 
 class ProcessTimeoutError(ProcessError):

@@ -63,6 +63,7 @@ def delete_runs(repository: Path, runs: Sequence[str]) -> list[str]:
         present: dict[str, str | None] = {ref: None for ref in refs if git.resolve(repository, ref)}
         if present:
             git.update_refs(repository, present)
+        lock.path.with_suffix(".progress.jsonl").unlink(missing_ok=True)
         lock.path.unlink(missing_ok=True)
         lock.release()
         kept = f"; commit {row.commit[:8]} stays as {', '.join(row.tags)}" if row.tags else ""

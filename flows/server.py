@@ -72,7 +72,10 @@ def refuse_taken_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise UserError(f"port {port} of {host} is in use: {error}", "choose another: kp up --port 4201") from None
+            raise UserError(
+                f"port {port} of {host} is in use: {error}",
+                "choose another: kp up --port N (the reports take the next one, N + 1)",
+            ) from None
 
 
 def _interrupt(*_: object) -> None:

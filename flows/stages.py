@@ -17,6 +17,7 @@ from flows.workspace import Workspace
 from kpmodels.errors import UserError
 
 USER_MISTAKE = "error: "
+LINES_OF_A_MISTAKE = 400  # a drop can be wrong in many places, and its error names fifty of them
 REMEDY = "  -> "
 
 
@@ -45,7 +46,7 @@ def run_stage(workspace: Workspace, stage: str, force: bool = False) -> None:
     if stage != "train":
         _explained(lambda: workspace.run_stage(stage, log.info, force))
         return
-    progress = TrainingProgress(training_log(workspace), f"{workspace.run}-progress")
+    progress = TrainingProgress(workspace.progress_file, f"{workspace.run}-progress")
 
     def on_line(line: str) -> None:
         log.info(line)
@@ -56,16 +57,15 @@ def run_stage(workspace: Workspace, stage: str, force: bool = False) -> None:
     progress.finish()
 
 
-def training_log(workspace: Workspace) -> Path:
-    """Where the training of a run tells how far it is."""
-    return workspace.repository / ".runs" / f"{workspace.run}.progress.jsonl"
-
-
 def call(workspace: Workspace, *words: str | Path) -> None:
     """Run a ``kpmodels`` command with the code of the workspace; its lines go to the run's log."""
     log = get_run_logger()
     command = [sys.executable, "-m", "kpmodels", *words]
-    _explained(lambda: run(command, workspace.path, env=workspace.environment(), on_line=log.info))
+    _explained(
+        lambda: run(
+            command, workspace.path, env=workspace.environment(), on_line=log.info, keep_lines=LINES_OF_A_MISTAKE
+        )
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:

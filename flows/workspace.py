@@ -101,12 +101,18 @@ class Workspace:
     def ref(self) -> str:
         return f"refs/runs/{self.run}"
 
+    @property
+    def progress_file(self) -> Path:
+        """Where the training of the run tells how far it is, one JSON line per event."""
+        return self.repository / ".runs" / f"{self.run}.progress.jsonl"
+
     def environment(self) -> dict[str, str]:
-        """What the stages run with: this Python, the worktree's code, checkpoints outside of the stages' outputs."""
+        """What the stages run with: this Python, the worktree's code, checkpoints and progress outside of the outputs."""
         inherited = git.clean_environment().get("PYTHONPATH", "")
         code = f"{self.path}:{inherited}" if inherited else str(self.path)
         storage = training_storage(self.repository)
-        return dvc.environment({"KP_RUN_STORAGE": str(storage), "KP_RUN": self.run, "PYTHONPATH": code})
+        told = {"KP_RUN": self.run, "KP_RUN_STORAGE": str(storage), "KP_PROGRESS": str(self.progress_file)}
+        return dvc.environment({**told, "PYTHONPATH": code})
 
     def read_params(self) -> dict[str, Any]:
         path = self.path / "params.yaml"
@@ -157,6 +163,7 @@ class Workspace:
     def remove(self) -> None:
         """Deletes the worktree; its commit, if it was kept, and its bytes in the cache stay."""
         git.remove_worktree(self.repository, self.path)
+        self.progress_file.unlink(missing_ok=True)
         self.close()
         self._lock.path.unlink(missing_ok=True)
 

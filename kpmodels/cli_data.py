@@ -56,7 +56,7 @@ def check(
 @data_app.command(epilog="Example: kp data show openfield --out openfield.png")
 def show(
     folder: Folder,
-    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("contact-sheet.png"),
+    out: Annotated[Path, typer.Option(help="The PNG (or .jpg) to write.")] = Path("contact-sheet.png"),
     count: Annotated[int, typer.Option(help="Images on the sheet.", min=1, max=400)] = 24,
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "all",
     seed: Annotated[int, typer.Option(help="Which images: each number draws others.")] = 0,

@@ -6,13 +6,13 @@ from pydantic import Field
 
 from kpmodels.config.base import Options
 
+DATA_NAME = r"^[a-z0-9][a-z0-9-]*$"
+
 
 class DataOptions(Options):
     """Which data set a run reads."""
 
-    name: str = Field(
-        "shapes", description="Name of the data set, a folder of datasets/.", pattern=r"^[a-z0-9][a-z0-9-]*$"
-    )
+    name: str = Field("shapes", description="Name of the data set, a folder of datasets/.", pattern=DATA_NAME)
     version: str = Field("", description="Version to use, as v3; empty for the newest.", pattern=r"^(v[0-9]+)?$")
 
 

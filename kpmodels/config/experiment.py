@@ -18,12 +18,20 @@ from kpmodels.config.training import TrainOptions
 from kpmodels.errors import UserError
 
 
+def _offer_choices(schema: dict[str, Any]) -> None:
+    """The forms of the Prefect UI offer the choices of ``anyOf``; for ``oneOf`` they show plain JSON."""
+    schema["anyOf"] = schema.pop("oneOf")
+    schema.pop("discriminator")
+
+
 class Experiment(Options):
     """A detector, the data it learns from, and how. Equal experiments on equal data and code give equal results."""
 
     name: str = Field("shapes-heatmap", description="Name of the model.", pattern=r"^[a-z0-9][a-z0-9-]*$")
     data: DataOptions = Field(DataOptions(), description="The data set.")
-    detector: DetectorOptions = Field(HeatmapOptions(), description="The detector and its options.")
+    detector: DetectorOptions = Field(
+        HeatmapOptions(), description="The detector and its options.", json_schema_extra=_offer_choices
+    )
     losses: LossOptions = Field(LossOptions(), description="Loss families that any heatmap can carry.")
     augment: AugmentOptions = Field(AugmentOptions(), description="Augmentation of the training images.")
     train: TrainOptions = Field(TrainOptions(), description="Training.")

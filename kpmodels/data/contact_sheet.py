@@ -1,4 +1,4 @@
-"""A contact sheet: some images of a data set with their labels, as one PNG."""
+"""A contact sheet: some images of a data set with their labels, as one picture."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COLOURS = {"train": (150, 200, 255), "val": (255, 210, 120), "test": (255, 140,
 
 def contact_sheet(
     store: DatasetStore,
-    out_png: Path | str,
+    out: Path | str,
     count: int = 24,
     seed: int = 0,
     split: str | None = None,
@@ -32,7 +32,7 @@ def contact_sheet(
 
     Args:
         store: The data set.
-        out_png: Where the sheet goes; written whole or not at all.
+        out: Where the sheet goes: a PNG, or a JPEG by its suffix; written whole or not at all.
         count, seed: How many images, and which.
         split: train, val, test; None or all for all.
         columns: 0: about as many as rows.
@@ -55,7 +55,7 @@ def contact_sheet(
         y, x = (number // columns) * TILE, (number % columns) * TILE
         sheet[y : y + TILE, x : x + TILE] = tiles[one]
     sheet = np.concatenate([sheet, legend(store.info, sheet.shape[1])])
-    return write_png(sheet, Path(out_png))
+    return write_picture(sheet, Path(out))
 
 
 def draw_tile(store: DatasetStore, image_id: str, data: bytes) -> NDArray[np.uint8]:
@@ -78,7 +78,8 @@ def draw_tile(store: DatasetStore, image_id: str, data: bytes) -> NDArray[np.uin
     drawn = drawn[:TILE, :TILE]
     tile[: drawn.shape[0], : drawn.shape[1]] = drawn
     draw_text(tile, f"{record.split}", (0, 0), 12, _COLOURS[record.split])
-    draw_text(tile, f"{record.file_name[-34:]}  n={len(truth)}", (0, TILE - 16), 11)
+    below = min(drawn.shape[0], TILE - 16)  # right under its image: nearer to that than to the next one
+    draw_text(tile, f"{record.file_name[-34:]}  n={len(truth)}", (0, below), 11)
     return tile
 
 
@@ -92,10 +93,11 @@ def _scaled(instances: Instances, ratio: float) -> Instances:
     return Instances.make(keypoints, boxes, instances.labels, instances.scores, instances.areas * ratio**2)
 
 
-def write_png(image_HW3: NDArray[np.uint8], path: Path) -> Path:
-    """Write an RGB image as PNG, whole or not at all."""
+def write_picture(image_HW3: NDArray[np.uint8], path: Path) -> Path:
+    """Write an RGB image, whole or not at all: as JPEG where the name says so, else as PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    done, data = cv2.imencode(".png", cv2.cvtColor(image_HW3, cv2.COLOR_RGB2BGR))
+    kind = ".jpg" if path.suffix.lower() in (".jpg", ".jpeg") else ".png"
+    done, data = cv2.imencode(kind, cv2.cvtColor(image_HW3, cv2.COLOR_RGB2BGR))
     assert done
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_bytes(bytes(data))

@@ -66,6 +66,34 @@ def test_broken_drop_is_named_and_the_version_before_stays(checkout: Path, drops
     assert (kept.version, kept.report["images_added"]) == ("v2", 4)
 
 
+def test_many_problems_are_all_named_and_no_worktree_is_left(checkout: Path, tmp_path: Path) -> None:
+    make_shapes(tmp_path / "many", count=40, seed=3)
+    images = sorted((tmp_path / "many" / "images").iterdir())
+    for path in images:
+        path.write_bytes(b"no image")
+    with pytest.raises(UserError, match="40 problems in the drop") as caught:
+        ingest(str(tmp_path / "many"), "many")
+    assert all(f"{path.name} [" in caught.value.message for path in images)
+    assert not list((checkout / ".runs").glob("ingest-many-*"))
+
+
+@pytest.mark.parametrize("name", ["My Mice", "Mice", "mice_2", "../mice", "-mice", ""])
+def test_a_name_that_no_experiment_could_use_is_refused(checkout: Path, drops: Path, name: str) -> None:
+    before = set((checkout / ".runs").glob("*"))
+    with pytest.raises(UserError, match="cannot name a data set"):
+        ingest.fn(str(drops / "one"), name)
+    assert set((checkout / ".runs").glob("*")) == before
+
+
+def test_without_a_git_identity_nothing_is_read(checkout: Path, drops: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for part in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{part}_NAME", "")
+        monkeypatch.setenv(f"GIT_{part}_EMAIL", "")
+    with pytest.raises(UserError, match="git"):
+        ingest.fn(str(drops / "one"), "anonymous")
+    assert data_versions.versions(checkout, "anonymous") == []
+
+
 def test_no_remote_is_said_and_nothing_is_lost(checkout: Path, drops: Path, tmp_path: Path) -> None:
     settings = checkout / ".dvc" / "config.local"
     blocked = tmp_path / "blocked"

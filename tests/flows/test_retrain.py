@@ -84,6 +84,7 @@ class TestFirstRun:
         stem = first.run
         assert {f"{stem}-metrics", f"{stem}-summary", f"{stem}-report", f"{stem}-picture-0"} <= set(found)
         assert found[f"{stem}-progress"].data == 100.0
+        assert str(found[f"{stem}-progress"].description).startswith("epoch 1 of 1: loss ")
         assert "OKS AP" in str(found[f"{stem}-metrics"].data)
 
     def test_another_clone_gets_the_weights(self, first: RetrainResult, checkout: Path, tmp_path: Path) -> None:

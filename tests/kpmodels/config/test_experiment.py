@@ -38,6 +38,12 @@ class TestParse:
             parse_experiment(content)
         assert all(word in str(caught.value) for word in words), str(caught.value)
 
+    def test_the_form_offers_the_detectors(self) -> None:
+        schema = Experiment.model_json_schema()
+        offered = [choice["$ref"].split("/")[-1] for choice in schema["properties"]["detector"]["anyOf"]]
+        assert offered == [model.__name__ for model in DETECTOR_OPTIONS.values()]
+        assert all("const" in schema["$defs"][name]["properties"]["kind"] for name in offered)
+
     def test_every_field_has_help(self) -> None:
         def fields(model):
             for name, field in model.model_fields.items():
