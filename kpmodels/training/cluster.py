@@ -89,6 +89,7 @@ def _join(address: str | None) -> None:
 def _start(options: TrainOptions, folder: Path) -> None:
     import ray
 
+    print(f"starting Ray on this machine for {options.workers} worker(s)", flush=True)
     try:
         ray.init(
             address="local",
