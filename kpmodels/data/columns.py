@@ -1,4 +1,4 @@
-"""The labels of many images in a few flat arrays, which take a third of the memory of objects."""
+"""The labels of many images in a few flat arrays, which take less than half the memory of objects."""
 
 from __future__ import annotations
 
