@@ -164,9 +164,11 @@ class _HausdorffTerms(torch.autograd.Function):
             probabilities_BHW, points_BN2, present_BN, scale_B2, furthest_B, alpha, eps, ctx.needs_input_grad[0]
         )
         mass_B = probabilities_BHW.sum((1, 2))
-        false_alarm_B = torch.linalg.vecdot(probabilities_BHW.flatten(1), nearest_BHW.flatten(1)) / (mass_B + eps)
+        furthest_per_mass_B = furthest_B / (mass_B + eps)
+        moved_B = torch.linalg.vecdot(probabilities_BHW.flatten(1), nearest_BHW.flatten(1))
+        false_alarm_B = moved_B * furthest_per_mass_B
         if slope_BHW is not None:
-            ctx.save_for_backward(nearest_BHW, slope_BHW, false_alarm_B, mass_B + eps)
+            ctx.save_for_backward(nearest_BHW, slope_BHW, false_alarm_B / furthest_B, furthest_per_mass_B)
         return false_alarm_B, miss_B, mass_B
 
     @staticmethod
@@ -174,8 +176,8 @@ class _HausdorffTerms(torch.autograd.Function):
     def backward(
         ctx: Any, grad_false_alarm_B: Tensor, grad_miss_B: Tensor, grad_mass_B: Tensor
     ) -> tuple[Tensor | None, ...]:
-        nearest_BHW, slope_BHW, false_alarm_B, mass_B = ctx.saved_tensors
-        per_distance_B = grad_false_alarm_B / mass_B
+        nearest_BHW, slope_BHW, false_alarm_B, furthest_per_mass_B = ctx.saved_tensors
+        per_distance_B = grad_false_alarm_B * furthest_per_mass_B
         everywhere_B = grad_mass_B - per_distance_B * false_alarm_B
         gradient = torch.addcmul(everywhere_B[:, None, None], slope_BHW, grad_miss_B[:, None, None])
         gradient.addcmul_(nearest_BHW, per_distance_B[:, None, None])

@@ -41,9 +41,9 @@ class _Maps:
 
 @dataclass
 class _Job:
-    """Some points of some maps, which are places in the order by number of points."""
+    """Some points of some maps; a single map is a slice, so that indexing copies nothing."""
 
-    maps: slice
+    maps: slice | Tensor
     points: slice
 
 
@@ -69,34 +69,34 @@ def nearest_and_means(
     """What both terms are made of.
 
     Returns:
-        nearest_BHW: Distance from each pixel to the nearest point; 0 where a map has no point.
+        nearest_BHW: Distance from each pixel to the nearest point in units of ``furthest_B``; 0 where a map has no
+            point.
         means_B: Mean over the points of the generalized mean over the pixels of
             ``(1 - p) * furthest + p * distance + eps``.
         slope_BHW: Derivative of ``means_B`` by the probabilities, or None where it is not asked for.
     """
-    B, H, W = probabilities_BHW.shape
     counts_B = present_BN.sum(1)
-    means = probabilities_BHW.new_zeros(B)
-    nearest = means.masked_fill(counts_B > 0, torch.inf)[:, None, None].repeat(1, H, W)
-    slope = torch.zeros_like(probabilities_BHW) if with_slope else None
-    order = torch.argsort(counts_B, descending=True, stable=True)
     points = _points_first(points_BN2.to(probabilities_BHW), present_BN)
     maps = _Maps(probabilities_BHW, points, counts_B, scale_B2, furthest_B, eps)
     threads = _threads(probabilities_BHW.device)
-    plan = _plan(counts_B[order].tolist(), H * W, probabilities_BHW.device, threads)
+    plan = _plan(counts_B, probabilities_BHW[0].numel(), threads)
+    means = torch.zeros_like(furthest_B)
+    nearest = torch.zeros_like(probabilities_BHW)
+    slope = torch.zeros_like(probabilities_BHW) if with_slope else None
     local = threading.local()
 
-    def run(job: _Job) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    def run(job: _Job) -> tuple[Tensor, Tensor, Tensor | None]:
         with torch.inference_mode():
             scratch = _scratch(local, probabilities_BHW, plan.pairs)
-            return order[job.maps], *_run(maps, order[job.maps], job.points, plan.points, scratch, alpha, with_slope)
+            return _run(maps, job, plan.points, scratch, alpha, with_slope)
 
     with _mapper(min(threads, len(plan.jobs))) as in_order:
-        for rows, mean_m, nearest_mHW, slope_mHW in in_order(run, plan.jobs):
-            means[rows] += mean_m
-            nearest[rows] = torch.minimum(nearest[rows], nearest_mHW)
+        for job, (mean_m, nearest_mHW, slope_mHW) in zip(plan.jobs, in_order(run, plan.jobs), strict=True):
+            further = job.points.start > 0
+            means[job.maps] += mean_m
+            nearest[job.maps] = torch.minimum(nearest[job.maps], nearest_mHW) if further else nearest_mHW
             if slope is not None:
-                slope[rows] += slope_mHW
+                slope[job.maps] = slope[job.maps] + slope_mHW if further else slope_mHW
     return nearest, means, slope
 
 
@@ -119,23 +119,21 @@ def _mapper(threads: int) -> Iterator[Callable[..., Iterator]]:
         torch.set_num_threads(before)
 
 
-def _plan(counts: list[int], pixels: int, device: torch.device, threads: int) -> _Plan:
-    """Cut up the work. With several threads no job is much more than half of what each has to do.
-
-    Args:
-        counts: Numbers of points of the maps, descending.
-    """
-    most_pairs = _CPU_PAIRS if device.type == "cpu" else _ACCELERATOR_PAIRS
+def _plan(counts_B: Tensor, pixels: int, threads: int) -> _Plan:
+    """Cut up the work. With several threads no job is much more than half of what each has to do."""
+    order_B = torch.argsort(counts_B, descending=True, stable=True)
+    rows, counts = torch.stack([order_B, counts_B[order_B]]).tolist()
+    most_pairs = _CPU_PAIRS if counts_B.device.type == "cpu" else _ACCELERATOR_PAIRS
     full = sum(count > 0 for count in counts)
     size = min(max(1, most_pairs // pixels), max([1, *counts]))
     maps = min(max(1, most_pairs // (size * pixels)), max(1, full))
     most = max(size, math.ceil(sum(counts) / (2 * threads * maps))) if threads > 1 else max([1, *counts])
     jobs = []
     for first in range(0, full, maps):
-        count = counts[first]
-        step = math.ceil(count / math.ceil(count / most))
-        for point in range(0, count, step):
-            jobs.append(_Job(slice(first, min(first + maps, full)), slice(point, min(point + step, count))))
+        block = slice(rows[first], rows[first] + 1) if maps == 1 else order_B[first : min(first + maps, full)]
+        step = math.ceil(counts[first] / math.ceil(counts[first] / most))
+        for point in range(0, counts[first], step):
+            jobs.append(_Job(block, slice(point, min(point + step, counts[first]))))
     return _Plan(jobs, size, maps * size * pixels)
 
 
@@ -154,39 +152,37 @@ def _scratch(local: threading.local, like: Tensor, pairs: int) -> Tensor:
 
 
 def _run(
-    maps: _Maps, rows_m: Tensor, taken: slice, size: int, scratch: Tensor, alpha: float, with_slope: bool
+    maps: _Maps, job: _Job, size: int, scratch: Tensor, alpha: float, with_slope: bool
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Go through the points ``taken`` of the maps ``rows_m``, ``size`` of each map at a time.
+    """Go through the points of a job, ``size`` of each map at a time.
 
     Returns:
         The sum over these points of mean divided by the map's number of points, ``[m]``; distances to the nearest of
-        them, ``[m, H, W]``; and the derivative of the first.
+        them in units of the largest, ``[m, H, W]``; and the derivative of the first.
     """
-    probabilities = maps.probabilities_BHW[rows_m, None]
+    probabilities = maps.probabilities_BHW[job.maps][:, None]
     m, _, H, W = probabilities.shape
-    unit = maps.furthest_B[rows_m, None, None]
-    means = means_of(probabilities, maps.eps / unit[:, None], alpha, with_slope)
+    furthest = maps.furthest_B[job.maps]
+    means = means_of(probabilities, furthest[:, None], maps.eps, alpha, with_slope)
     nearest = torch.full_like(probabilities[:, 0], torch.inf)
-    sums = []
-    columns = _squared_and_weights(maps, rows_m, taken)
+    total = torch.zeros_like(furthest)
+    columns = _squared_and_weights(maps, job)
     for squared_x, squared_y, weights in zip(*(column.split(size, dim=1) for column in columns), strict=True):
         c = weights.shape[1]
         squared, room = scratch[:, : m * c * H * W].view(2, m, c, H, W).unbind()
         torch.add(squared_x, squared_y, out=squared)
         torch.minimum(nearest, squared.amin(1) if c > 1 else squared[:, 0], out=nearest)
-        sums.append(means.add(squared, room, weights))
-    slope = means.slope()
-    total = torch.cat(sums, dim=1).sum(1) * unit[:, 0, 0]
-    return total, nearest.sqrt_().mul_(unit), None if slope is None else slope.mul_(unit)
+        total += means.add(squared, room, weights).sum(1)
+    return total, nearest.sqrt_(), means.slope()
 
 
-def _squared_and_weights(maps: _Maps, rows_m: Tensor, taken: slice) -> tuple[Tensor, Tensor, Tensor]:
+def _squared_and_weights(maps: _Maps, job: _Job) -> tuple[Tensor, Tensor, Tensor]:
     """Squared distances in x ``[m, n, 1, W]`` and in y ``[m, n, H, 1]``, and weights ``[m, n]``, which make a mean."""
     H, W = maps.probabilities_BHW.shape[1:]
-    points, counts = maps.points_BN2[rows_m, taken], maps.counts_B[rows_m, None]
-    scale = (maps.scale_B2 / maps.furthest_B[:, None])[rows_m, None]
+    points, counts = maps.points_BN2[job.maps][:, job.points], maps.counts_B[job.maps][:, None]
+    scale = (maps.scale_B2 / maps.furthest_B[:, None])[job.maps][:, None]
     columns, lines = (torch.arange(size, device=points.device, dtype=points.dtype) for size in (W, H))
     squared_x = (columns - points[..., :1]).mul_(scale[..., :1]).square_().clamp_(max=_FAR**2)
     squared_y = (lines - points[..., 1:]).mul_(scale[..., 1:]).square_().clamp_(max=_FAR**2)
-    own = torch.arange(taken.start, taken.stop, device=points.device) < counts
+    own = torch.arange(job.points.start, job.points.stop, device=points.device) < counts
     return squared_x[:, :, None, :], squared_y[:, :, :, None], own.to(points.dtype) / counts

@@ -1,7 +1,7 @@
 """How a piece of the pairs of pixels and points adds to the generalized means and their derivatives.
 
-All lengths are in units of the largest distance of their map. The element of a pixel with probability p at distance d
-of a point is ``1 - p + p d + eps``; pieces hold m maps with c points each.
+Distances are in units of the largest of their map. The element of a pixel with probability p at distance d of a point
+is ``1 - p + p d + eps``; pieces hold m maps with c points each.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ class Means(Protocol):
             weights_mc: Of the points; 0 for those that do not count.
 
         Returns:
-            weights_mc times the mean of each point.
+            weights_mc times the mean of each point, no longer in units of the largest distance.
         """
 
     def slope(self) -> Tensor | None:
         """Derivative of the sum of all that :meth:`add` returned by the probabilities, ``[m, H, W]``."""
 
 
-def means_of(probabilities_m1HW: Tensor, eps_m111: Tensor, alpha: float, with_slope: bool) -> Means:
-    """Of exponent ``alpha``, below 0."""
+def means_of(probabilities_m1HW: Tensor, furthest_m1: Tensor, eps: float, alpha: float, with_slope: bool) -> Means:
+    """Of exponent ``alpha``, below 0; ``furthest_m1`` are the largest distances, in the same units as ``eps``."""
     if alpha == -1:
-        return _HarmonicMeans(probabilities_m1HW, eps_m111, with_slope)
-    return _GeneralMeans(probabilities_m1HW, eps_m111, with_slope, alpha)
+        return _HarmonicMeans(probabilities_m1HW, furthest_m1, eps, with_slope)
+    return _GeneralMeans(probabilities_m1HW, furthest_m1, eps, with_slope, alpha)
 
 
 class _HarmonicMeans:
@@ -47,13 +47,14 @@ class _HarmonicMeans:
     p, d or 1 - d is near 0.
     """
 
-    def __init__(self, probabilities_m1HW: Tensor, eps_m111: Tensor, with_slope: bool) -> None:
+    def __init__(self, probabilities_m1HW: Tensor, furthest_m1: Tensor, eps: float, with_slope: bool) -> None:
         least = torch.finfo(probabilities_m1HW.dtype).eps ** 2  # instead of 0: p only has to cancel out of t / p
         p = probabilities_m1HW.clamp(min=least)
-        self.idle_m1HW = (1 - probabilities_m1HW).add_(eps_m111).div_(p)
-        self.whole_m1HW = (1 + eps_m111) / p
-        self.whole_m1 = 1 + eps_m111[..., 0, 0]
-        self.sum_m1X = torch.zeros_like(probabilities_m1HW).flatten(2) if with_slope else None
+        self.furthest_m1 = furthest_m1
+        self.whole_m1 = 1 + eps / furthest_m1
+        self.whole_m1HW = self.whole_m1[..., None, None] / p
+        self.idle_m1HW = (1 - probabilities_m1HW).add_((eps / furthest_m1)[..., None, None]).div_(p)
+        self.sum_m1X = torch.zeros_like(p).flatten(2) if with_slope else None
 
     def add(self, squared_mcHW: Tensor, room_mcHW: Tensor, weights_mc: Tensor) -> Tensor:
         pixels = squared_mcHW[0, 0].numel()
@@ -61,7 +62,7 @@ class _HarmonicMeans:
         torch.addcdiv(self.idle_m1HW, self.whole_m1HW, t, out=t).reciprocal_()
         mean = pixels * self.whole_m1 / (t.sum((-2, -1)) + pixels)
         mean = torch.where(weights_mc > 0, mean, 0)
-        weighted = mean * weights_mc
+        weighted = mean * weights_mc * self.furthest_m1
         if self.sum_m1X is not None:
             factor = weighted * mean / (-pixels * self.whole_m1**2)
             self.sum_m1X.baddbmm_(factor[:, None], t.addcmul_(t, t).flatten(2))
@@ -74,9 +75,12 @@ class _HarmonicMeans:
 class _GeneralMeans:
     """Any exponent below 0."""
 
-    def __init__(self, probabilities_m1HW: Tensor, eps_m111: Tensor, with_slope: bool, alpha: float) -> None:
+    def __init__(
+        self, probabilities_m1HW: Tensor, furthest_m1: Tensor, eps: float, with_slope: bool, alpha: float
+    ) -> None:
         self.probabilities_m1HW = probabilities_m1HW
-        self.idle_m1HW = (1 - probabilities_m1HW).add_(eps_m111)
+        self.furthest_m1 = furthest_m1
+        self.idle_m1HW = (1 - probabilities_m1HW).add_((eps / furthest_m1)[..., None, None])
         self.sum_m1X = torch.zeros_like(probabilities_m1HW).flatten(2) if with_slope else None
         self.alpha = alpha
 
@@ -85,9 +89,9 @@ class _GeneralMeans:
         torch.addcmul(self.idle_m1HW, self.probabilities_m1HW, distance, out=room_mcHW)
         mean, factor = generalized_mean(room_mcHW, self.alpha)
         if self.sum_m1X is not None:
-            factor.mul_(weights_mc)
+            factor.mul_(weights_mc * self.furthest_m1)
             self.sum_m1X.baddbmm_(factor[:, None], distance.sub_(1).mul_(room_mcHW).flatten(2))
-        return mean * weights_mc
+        return mean * weights_mc * self.furthest_m1
 
     def slope(self) -> Tensor | None:
         return None if self.sum_m1X is None else self.sum_m1X.view_as(self.idle_m1HW)[:, 0]
