@@ -4,9 +4,10 @@
 
 Batch 8, 256x256 maps, 10 to 100 points. The plain form goes through the images one by one, makes the whole matrix of
 distances between pixels and points and lets autograd do the rest. Time: both in one process, alternating, medians,
-with one thread and with two. On a machine that is busy with other work the plain form's threads wait for each other
-after every operation, and the ratio for two is higher than on an idle one.
-Memory: each in a process of its own, how far the peak resident size rises above that before the loss.
+with one thread and with two; on a machine that is busy with other work the numbers for two say above all how often
+threads wait for each other.
+Memory: each in a process of its own, how far the peak resident size rises above that before the loss, with as many
+threads as the last of the times.
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ def peak_rise(name: str, options: argparse.Namespace) -> float:
     """MiB by which the peak resident size of a fresh process rises while it computes the loss once."""
     command = [sys.executable, __file__, "--memory-of", name]
     command += ["--batch", str(options.batch), "--side", str(options.side), "--points", *map(str, options.points)]
+    command += ["--threads", str(options.threads[-1])]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
