@@ -36,7 +36,8 @@ print("training on", data, "with checkpoints in", os.environ["KP_RUN_STORAGE"])
 mark = pathlib.Path(os.environ["KP_RUN_STORAGE"]) / "epochs"
 for epoch in range(int(mark.read_text()) if mark.exists() else 0, options["epochs"]):
     print("epoch", epoch)
-    mark.write_text(str(epoch + 1))
+    mark.with_suffix(".part").write_text(str(epoch + 1))
+    os.replace(mark.with_suffix(".part"), mark)  # killed in between, the number before stays
     time.sleep(options.get("seconds", 0))
 if options.get("fail"):
     sys.exit("the loss is not finite in images a, b")
