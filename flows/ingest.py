@@ -58,6 +58,8 @@ def ingest(
         report = build_or_clean_up(workspace, source, name, options, skip_bad, dry_run)
         if dry_run or (not report["changed"] and base is not None):
             version = base.version if base else ""
+            if base is not None and not dry_run:
+                publish(workspace, name)  # where a push failed before, giving the drop again makes up for it
             result = IngestResult(name=name, version=version, changed=False, dry_run=dry_run, report=report)
         else:
             made = register(workspace, name, report, base)

@@ -103,5 +103,10 @@ def test_no_remote_is_said_and_nothing_is_lost(checkout: Path, drops: Path, tmp_
         with pytest.raises(UserError, match="push"):
             ingest(str(drops / "one"), "unpushed", IngestOptions())
         assert len(open_dataset(dataset_folder(checkout, "unpushed")).image_ids) == 12
+        shared = tmp_path / "shared"
+        settings.write_text(f"['remote \"storage\"']\n    url = {shared}\n")
+        again = ingest(str(drops / "one"), "unpushed", IngestOptions())
+        assert (again.version, again.changed) == ("v1", False)
+        assert list(shared.rglob("*.dir"))
     finally:
         settings.unlink()
