@@ -73,7 +73,7 @@ class Detector(nn.Module, ABC):
 
     def test_sizes(self) -> list[int]:
         """Input sizes at which an image is looked at; with several, ``candidates`` and ``suppress`` are in use."""
-        return [self.options.input_size]
+        return [self.row_plan(training=False)["input_size"]]
 
     def candidates(self, outputs: dict[str, Tensor], batch: Batch) -> list[Instances]:
         """What ``decode`` gives before instances that are found twice are taken out."""
