@@ -98,6 +98,9 @@ def _checked(
     temporary = out_path.with_name(f".{out_path.stem}.{os.getpid()}{out_path.suffix or '.onnx'}")
     try:
         out_path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out_path}: cannot be written: {error.strerror or error}", "name another --out") from None
+    try:
         difference = _compare(write(temporary), images, expected)
         if not difference <= TOLERANCE:
             raise UserError(

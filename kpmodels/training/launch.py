@@ -22,6 +22,8 @@ from kpmodels.training.progress import Follower, ProgressLog
 from kpmodels.training.state import RunState, newest_state
 
 SUMMARY = "summary.json"
+HISTORY = "history.jsonl"
+TIMES = ("seconds", "images_per_second", "eta")  # what differs between two equal trainings
 WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
 RESTARTS = 2  # after the death of a worker
 
@@ -214,7 +216,7 @@ def _failure(job: Job, error: Exception) -> Exception:
 
 def _write_history(folder: Path, state: RunState) -> None:
     lines = [json.dumps(record) + "\n" for record in state.history]
-    (folder / "history.jsonl").write_text("".join(lines))
+    (folder / HISTORY).write_text("".join(lines))
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
@@ -224,15 +226,20 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def _publish(folder: Path, out: Path) -> None:
-    """Copy the run's model to ``out``: a folder that is whole or not there."""
+    """Copy the run's model to ``out``: a folder that is whole or not there.
+
+    Nothing in it tells how long the training took, so that the same training makes the same bytes.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir()
-        sources = [folder / MODEL / WEIGHTS, folder / MODEL / DESCRIPTION, folder / "history.jsonl", folder / SUMMARY]
-        for source in sources:
-            shutil.copyfile(source, temporary / ("training.json" if source.name == SUMMARY else source.name))
+        for source in (folder / MODEL / WEIGHTS, folder / MODEL / DESCRIPTION):
+            shutil.copyfile(source, temporary / source.name)
+        records = map(json.loads, (folder / HISTORY).read_text().splitlines())
+        lines = [json.dumps({key: record[key] for key in record if key not in TIMES}) + "\n" for record in records]
+        (temporary / HISTORY).write_text("".join(lines))
         if out.exists():
             shutil.rmtree(out)
         temporary.rename(out)

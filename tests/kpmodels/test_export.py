@@ -31,8 +31,10 @@ def saved(folder, kind, losses, **options):
     experiment = parse_experiment({"detector": detector, "losses": losses})
     torch.manual_seed(0)
     built = build_detector(experiment, info)
-    for module in [built.head] if hasattr(built, "head") else []:
-        torch.nn.init.normal_(module.weight, std=1.0)  # so that a difference would show
+    heads = [built.head] if hasattr(built, "head") else built.net.stages.modules()
+    for module in heads:
+        if isinstance(module, torch.nn.Conv2d) and module.bias is not None and module.kernel_size == (1, 1):
+            torch.nn.init.normal_(module.weight, std=1.0)  # so that a difference would show
     save_model(folder, built, experiment, info)
     return built.eval()
 
