@@ -417,3 +417,13 @@ def test_typical_size_is_the_median_of_all_images(tmp_path: Path) -> None:
     assert open_dataset(folder).info.typical_size == (50, 40)
     build_version(tmp_path / "two", folder, "dots")
     assert open_dataset(folder).info.typical_size == (60, 50)
+
+
+def test_an_empty_drop_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    """A COCO file that lists neither images nor labels."""
+    (tmp_path / "drop").mkdir()
+    empty = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "cell"}]}
+    (tmp_path / "drop" / "annotations.json").write_text(json.dumps(empty))
+    with pytest.raises(UserError, match="the drop is empty"):
+        build_version(tmp_path / "drop", tmp_path / "cells", "cells")
+    assert [path.name for path in tmp_path.iterdir()] == ["drop"]
