@@ -8,7 +8,7 @@ from typing import Any
 from prefect import get_run_logger, task
 
 from flows import registry
-from flows.registry import ModelVersion
+from flows.registry_tags import ModelVersion
 from flows.stages import call, read_json
 from flows.workspace import Workspace
 from kpmodels.errors import UserError

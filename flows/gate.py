@@ -1,65 +1,60 @@
-"""The gate: whether a new version becomes champion."""
+"""The gate's decision about a new version, as the run asks for it and as the registry keeps it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from kpmodels.config import GateOptions
-from kpmodels.errors import UserError, nearest
+from prefect import task
 
-DECIDING = ("oks_ap", "oks_ap_assumed_sigmas", "box_ap", "f1")  # all tasks have F1
-LOWER_IS_BETTER = ("error", "nme", "mae", "rmse", "mape", "false_alarms", "miss_rate", "hausdorff")
+from flows import registry
+from flows.experiment_run import results_folder
+from flows.registry_tags import ModelVersion
+from flows.stages import call, read_json
+from flows.workspace import Workspace
+from kpmodels.config import Experiment
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The gate's answer, with its figures in words."""
+    """The gate's answer in words, with its figures (see ``kpmodels.evaluation.gate``; empty where nothing was compared)."""
 
     promote: bool
     reason: str
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def message(self) -> str:
+        """What the tag of a promotion says: the reason, then the figures, a line for each slice."""
+        if not self.figures:
+            return self.reason
+        told = f"policy {self.figures['policy']}, measured on {self.figures['images']} images"
+        return "\n".join([self.reason, "", told, *map(slice_line, self.figures["slices"])])
 
 
-def decide(options: GateOptions, new: Mapping[str, float], champion: Mapping[str, float] | None) -> Decision:
-    """Compare a new version with the champion, both measured on the same images.
+@task(persist_result=False)
+def ask_gate(workspace: Workspace, experiment: Experiment, before: tuple[ModelVersion, Path] | None) -> Decision:
+    """Whether the results in the workspace are good enough to make a champion.
 
     Args:
-        new: Metrics of the new version.
-        champion: Metrics of the champion on the same data version; None where there is no champion yet.
-
-    Raises:
-        UserError: the options name a metric that was not measured.
+        before: The champion, and the folder of its results on the same images.
     """
-    if options.policy == "never":
-        return Decision(False, "the gate's policy is: never")
-    if options.policy == "always":
-        return Decision(True, "the gate's policy is: always")
-    metric = deciding_metric(options, new)
-    if champion is None:
-        return Decision(True, f"first version; {metric} {new[metric]:.4g}")
-    if metric not in champion:
-        return Decision(
-            False, f"the champion has no {metric}, which decides: promote by hand if you want the new version"
-        )
-    lower = any(part in metric for part in LOWER_IS_BETTER)
-    gain = champion[metric] - new[metric] if lower else new[metric] - champion[metric]
-    figures = f"{metric} {new[metric]:.4g} against the champion's {champion[metric]:.4g}"
-    if gain > options.min_difference:
-        return Decision(True, f"better: {figures}")
-    return Decision(False, f"not better by more than {options.min_difference:g}: {figures}")
+    champion = registry.champion(workspace.repository, experiment.name)
+    if champion is not None and before is None:
+        return Decision(False, f"{champion} cannot be measured on this data: promote by hand if you want this one")
+    verdict = workspace.repository / ".runs" / f"{workspace.run}.verdict.json"
+    beside: list[str | Path] = ["--champion", before[1]] if before else []
+    params = workspace.path / "params.yaml"
+    call(workspace, "gate", results_folder(workspace, experiment), "--params", params, "--out", verdict, *beside)
+    figures = read_json(verdict)
+    verdict.unlink()
+    return Decision(figures["promote"], figures["reason"], figures)
 
 
-def deciding_metric(options: GateOptions, metrics: Mapping[str, float]) -> str:
-    """The metric that decides: the one of the options, else the usual one of the task."""
-    if options.metric:
-        if options.metric not in metrics:
-            raise UserError(
-                f"gate.metric: nothing is measured as {options.metric!r}: {nearest(options.metric, metrics)}"
-            )
-        return options.metric
-    for name in DECIDING:
-        if name in metrics:
-            return name
-    raise UserError(
-        f"none of {', '.join(DECIDING)} was measured", "name the deciding metric with --set gate.metric=NAME"
-    )
+def slice_line(figures: dict[str, Any]) -> str:
+    """One slice in words: ``keypoint tail: PCK@0.1 +0.012 [-0.003, +0.028] on 52 images``."""
+    low, high = figures["low"], figures["high"]
+    bounds = f" [{low:+.4g}, {high:+.4g}]" if low is not None and high is not None else ""
+    mark = ", clearly worse" if figures["worse"] else ""
+    return f"{figures['name']}: {figures['metric']} {figures['improvement']:+.4g}{bounds} on {figures['images']} images{mark}"

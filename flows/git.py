@@ -191,20 +191,23 @@ def update_refs(folder: Path, refs: Mapping[str, str | None]) -> None:
 
 @dataclass(frozen=True)
 class Tag:
-    """An annotated tag: the commit it names, when it was made (seconds since 1970, UTC) and what it says."""
+    """An annotated tag: the commit it names, when (seconds since 1970, UTC) and by whom it was made, and what it says."""
 
     name: str
     commit: str
     created: int
     message: str
+    by: str
 
 
 def tags(folder: Path, pattern: str = "") -> list[Tag]:
     """The annotated tags, oldest first; `pattern` as for `git tag --list`."""
-    layout = "%(refname:strip=2)%00%(objecttype)%00%(*objectname)%00%(creatordate:unix)%00%(contents)%00%01"
+    layout = (
+        "%(refname:strip=2)%00%(objecttype)%00%(*objectname)%00%(creatordate:unix)%00%(contents)%00%(taggername)%00%01"
+    )
     listing = git(folder, "for-each-ref", f"--format={layout}", f"refs/tags/{pattern}")
     rows = [row.strip("\n").split("\0") for row in listing.split("\x01") if row.strip("\n")]
-    found = [Tag(row[0], row[2], int(row[3]), row[4].strip()) for row in rows if row[1] == "tag"]
+    found = [Tag(row[0], row[2], int(row[3]), row[4].strip(), row[5]) for row in rows if row[1] == "tag"]
     return sorted(found, key=lambda tag: tag.created)
 
 

@@ -1,71 +1,46 @@
-"""Versions and stages of data and models: GTO tags in git, read with git, written with the `gto` command.
-
-GTO 1.10 knows three-part versions only: our version `v3` is its tag `name@v3.0.0`, which `dvc artifacts get --rev v3.0.0`
-and `gto show` read. Beside it stands a plain tag `name@v3` on the same commit, so that what people write is a git
-revision (`git checkout name@v3`); GTO ignores it. Stage tags are GTO's own: `name#champion#2`.
-
-A tag's message ends in trailers: `Kind: model` or `Kind: data`; `Action: rollback` on the assignment of a rollback.
-"""
+"""Versions and stages of data and models: GTO tags in git (see `registry_tags.py`), read and written."""
 
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from flows import git
-from flows.dvc import environment, errors_of
-from flows.process import run
+from flows.registry_tags import (
+    ALIAS_TAG,
+    NAME,
+    STAGE_TAG,
+    VERSION_TAG,
+    Assignment,
+    ModelVersion,
+    events_of,
+    gto,
+    long_version,
+    make_alias,
+    moment,
+    short_version,
+    split_message,
+    version_number,
+    with_stages,
+)
 from flows.repository import exclusive
 from kpmodels.errors import UserError, nearest
 
 CHAMPION = "champion"
-_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?"
-_VERSION_TAG = re.compile(rf"(?P<name>{_NAME})@(?P<version>v\d+\.\d+\.\d+)(?P<cancel>!?)(?:#\d+)?")
-_STAGE_TAG = re.compile(rf"(?P<name>{_NAME})#(?P<stage>{_NAME})(?P<cancel>!?)(?:#(?P<counter>\d+))?")
-_TRAILER = re.compile(r"^(Kind|Action): (\S+)$", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class ModelVersion:
-    """A registered version: `name@version` on a commit, with the stages that it holds now."""
-
-    name: str
-    version: str
-    commit: str
-    created: str
-    stages: tuple[str, ...]
-    message: str
-    kind: str = "model"
-
-    def __str__(self) -> str:
-        return f"{self.name}@{self.version}"
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """A promotion (or rollback) in the past: which version got which stage, when and why. `version` is "" for a removal."""
-
-    name: str
-    version: str
-    stage: str
-    created: str
-    message: str
-    action: str = "promote"
-    commit: str = ""
-
-
-def register(repository: Path, name: str, commit: str, message: str, kind: str = "model") -> str:
+def register(repository: Path, name: str, commit: str, message: str, kind: str = "model", gate: str = "") -> str:
     """Makes the commit the next version of `name`: `v1`, `v2`, ... A commit that is a version already keeps it.
+
+    Args:
+        gate: What the gate said, `promote` or `keep`; kept as a trailer.
 
     Raises:
         UserError: a name that GTO does not take, one that names something of another kind, or no git identity.
     """
-    if not re.fullmatch(_NAME, name):
+    if not re.fullmatch(NAME, name):
         raise UserError(
             f"{name!r} cannot name a {kind}", "use letters, digits, '-' and '_', a letter or digit at both ends"
         )
@@ -77,10 +52,11 @@ def register(repository: Path, name: str, commit: str, message: str, kind: str =
                 raise UserError(f"{name} is the name of a {known[0].kind}", f"give the {kind} another name")
             same = [row for row in known if row.commit == commit]
             version = same[0].version if same else next_version(known)
-            if same or _gto(
-                repository, "register", name, commit, "--version", long_version(version), message=message, kind=kind
-            ):
-                _alias(repository, f"{name}@{version}", commit, message)
+            if same or gto(
+                repository, "register", name, commit, "--version", long_version(version),
+                message=message, marks={"Kind": kind, "Gate": gate},
+            ):  # fmt: skip
+                make_alias(repository, f"{name}@{version}", commit, message)
                 return version
     raise UserError(f"{name}: no free version could be found", "another program registers at the same time; try again")
 
@@ -90,18 +66,20 @@ def list_versions(repository: Path, name: str | None = None, kind: str | None = 
     tags = git.tags(repository)
     rows: dict[tuple[str, str], ModelVersion] = {}
     for tag in tags:
-        found = _VERSION_TAG.fullmatch(tag.name)
+        found = VERSION_TAG.fullmatch(tag.name)
         if not found or (name is not None and found["name"] != name):
             continue
         key = (found["name"], short_version(found["version"]))
         if found["cancel"]:
             rows.pop(key, None)
             continue
-        text, marks = _split(tag.message)
-        rows[key] = ModelVersion(*key, tag.commit, _moment(tag.created), (), text, marks.get("Kind", "model"))
-    held = {(event.name, event.stage): event.commit for event in _events(tags)}
-    complete = [_with_stages(row, held) for row in rows.values() if kind in (None, row.kind)]
-    return sorted(complete, key=lambda row: (row.name, _number(row.version)))
+        text, marks = split_message(tag.message)
+        rows[key] = ModelVersion(
+            *key, tag.commit, moment(tag.created), (), text, marks.get("Kind", "model"), marks.get("Gate", "")
+        )
+    held = {(event.name, event.stage): event.commit for event in events_of(tags)}
+    complete = [with_stages(row, held) for row in rows.values() if kind in (None, row.kind)]
+    return sorted(complete, key=lambda row: (row.name, version_number(row.version)))
 
 
 def list_models(repository: Path) -> list[ModelVersion]:
@@ -165,6 +143,11 @@ def rollback(repository: Path, name: str, message: str) -> ModelVersion:
     return find(repository, name, row.version)
 
 
+def promotion_is_missing(repository: Path, row: ModelVersion) -> bool:
+    """Whether the gate said that this version be champion, and it never was: the run was stopped in between."""
+    return row.gate == "promote" and not any(event.version == row.version for event in history(repository, row.name))
+
+
 def champion_stack(repository: Path, name: str) -> list[str]:
     """The champions that a rollback would go back through, the present one last."""
     registered = {row.version for row in list_versions(repository, name)}
@@ -181,20 +164,17 @@ def champion_stack(repository: Path, name: str) -> list[str]:
 
 def history(repository: Path, name: str) -> list[Assignment]:
     """Every assignment of a stage of `name`, oldest first."""
-    return [event for event in _events(git.tags(repository)) if event.name == name]
+    return [event for event in events_of(git.tags(repository)) if event.name == name]
 
 
 def registry_tags(repository: Path, name: str | None = None) -> list[str]:
     """The tags that make up the registry, of one name or of all."""
     found = []
     for tag in git.tags(repository):
-        match = _VERSION_TAG.fullmatch(tag.name) or _STAGE_TAG.fullmatch(tag.name) or _ALIAS.fullmatch(tag.name)
+        match = VERSION_TAG.fullmatch(tag.name) or STAGE_TAG.fullmatch(tag.name) or ALIAS_TAG.fullmatch(tag.name)
         if match and name in (None, match["name"]):
             found.append(tag.name)
     return found
-
-
-_ALIAS = re.compile(rf"(?P<name>{_NAME})@(?P<version>v\d+)")
 
 
 def push_tags(repository: Path, names: Sequence[str] | None = None) -> bool:
@@ -209,60 +189,13 @@ def push_tags(repository: Path, names: Sequence[str] | None = None) -> bool:
 
 def next_version(known: Sequence[ModelVersion]) -> str:
     """The version after the highest of these."""
-    return f"v{max((_number(row.version)[0] for row in known), default=0) + 1}"
-
-
-def short_version(version: str) -> str:
-    """`v3` for `v3.0.0`; any other as it is."""
-    return version.removesuffix(".0.0")
-
-
-def long_version(version: str) -> str:
-    """`v3.0.0` for `v3`, as GTO and `dvc artifacts get --rev` want it; any other as it is."""
-    return f"{version}.0.0" if re.fullmatch(r"v\d+", version) else version
-
-
-def _number(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in long_version(version)[1:].split("."))
-
-
-def _moment(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ")
-
-
-def _split(message: str) -> tuple[str, dict[str, str]]:
-    """A tag's message without our trailers, and these."""
-    return _TRAILER.sub("", message).strip(), dict(_TRAILER.findall(message))
-
-
-def _with_stages(row: ModelVersion, held: dict[tuple[str, str], str]) -> ModelVersion:
-    stages = tuple(stage for (name, stage), commit in sorted(held.items()) if (name, commit) == (row.name, row.commit))
-    return ModelVersion(row.name, row.version, row.commit, row.created, stages, row.message, row.kind)
-
-
-def _events(tags: Sequence[git.Tag]) -> list[Assignment]:
-    """The stage tags as assignments, oldest first; a stage that was taken away has no version and no commit."""
-    versions = {}
-    for tag in tags:
-        found = _VERSION_TAG.fullmatch(tag.name)
-        if found and not found["cancel"]:
-            versions[found["name"], tag.commit] = short_version(found["version"])
-    events = []
-    matches = [(tag, match) for tag in tags if (match := _STAGE_TAG.fullmatch(tag.name))]
-    for tag, match in sorted(matches, key=lambda pair: (pair[0].created, int(pair[1]["counter"] or 0))):
-        text, marks = _split(tag.message)
-        removed = bool(match["cancel"])
-        version = "" if removed else versions.get((match["name"], tag.commit), "")
-        action = "removed" if removed else marks.get("Action", "promote")
-        commit = "" if removed else tag.commit
-        events.append(Assignment(match["name"], version, match["stage"], _moment(tag.created), text, action, commit))
-    return events
+    return f"v{max((version_number(row.version)[0] for row in known), default=0) + 1}"
 
 
 def _assign(repository: Path, row: ModelVersion, message: str, action: str) -> None:
     _wait_for_a_later_second(repository, row.name)
     words = ("assign", row.name, "--version", long_version(row.version), "--stage", CHAMPION, "--force")
-    if not _gto(repository, *words, message=message, kind=row.kind, action=action):
+    if not gto(repository, *words, message=message, marks={"Kind": row.kind, "Action": action}):
         raise UserError(f"{row} could not be made champion: its tag exists already", "git fetch --tags, then try again")
 
 
@@ -273,25 +206,3 @@ def _wait_for_a_later_second(repository: Path, name: str) -> None:
     if wait > 10:
         raise UserError(f"the newest stage tag of {name} is {wait:.0f} s in the future", "set this machine's clock")
     time.sleep(max(wait, 0.0))
-
-
-def _gto(repository: Path, *words: str, message: str, kind: str, action: str = "") -> bool:
-    """Runs `gto WORDS`; False when the tag that it would make exists already."""
-    trailers = f"Kind: {kind}" + (f"\nAction: {action}" if action else "")
-    text = f"{message.strip()}\n\n{trailers}"
-    command = [sys.executable, "-m", "gto.cli", *words, "--repo", str(repository), "--message", text]
-    done = run(command, repository, env=environment(), check=False)
-    if done.code == 0:
-        return True
-    if "already" in done.text:
-        return False
-    raise UserError(f"gto {words[0]} {words[1]} failed: {errors_of(done.text)}", "`gto doctor` checks the registry")
-
-
-def _alias(repository: Path, tag: str, commit: str, message: str) -> None:
-    """The plain tag `name@v3` beside GTO's `name@v3.0.0`."""
-    present = git.resolve(repository, f"refs/tags/{tag}")
-    if present is None:
-        git.make_tag(repository, tag, commit, message)
-    elif present != commit:
-        raise UserError(f"the tag {tag} names another commit, {present[:8]}", f"git tag -d {tag}, then register again")

@@ -6,27 +6,27 @@ named by tags, and pushed. Nothing of the user's checkout is touched.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from prefect import flow, get_run_logger, task
 from pydantic import BaseModel
 
-from flows import data_versions, git, registry
+from flows import git, registry
 from flows.artifacts import show_metrics, show_pictures, show_report
 from flows.bundled import resolve_or_adopt
 from flows.champion import champion_results
 from flows.data_versions import DataVersion
-from flows.gate import Decision, decide
+from flows.experiment_run import commit_run, open_workspace, results_folder, train_and_evaluate
+from flows.gate import Decision, ask_gate
 from flows.lockfile import stage_hashes
-from flows.registry import ModelVersion
+from flows.registry_tags import ModelVersion
 from flows.repository import find_repository
-from flows.stages import call, read_json, run_stage
+from flows.stages import call, read_json
 from flows.workspace import Workspace
 from kpmodels.config import Experiment
-from kpmodels.errors import UserError
 
 DEFAULT = Experiment()
 IN_ONE_LINE = (
@@ -47,6 +47,7 @@ class RetrainResult(BaseModel):
     Attributes:
         unchanged: Nothing was new: the version is one that was registered before.
         champion: Whether the version is champion now, for the given reason.
+        figures: What the gate measured (see ``kpmodels.evaluation.gate``); empty where it was not asked.
         report: An HTML page.
     """
 
@@ -57,6 +58,7 @@ class RetrainResult(BaseModel):
     champion: bool
     unchanged: bool
     reason: str
+    figures: dict[str, Any]
     metrics: dict[str, float | str]
     report: Path
 
@@ -73,23 +75,20 @@ def retrain(experiment: Experiment = DEFAULT, force: bool = False, snapshot: boo
     repository = find_repository(Path.cwd())
     data = resolve_or_adopt(repository, experiment.data.name, experiment.data.version)
     with open_workspace(repository, experiment, data, snapshot) as workspace:
-        get_run_logger().info("run %s %s; data %s", workspace.run, workspace.note, data)
-        data_versions.place(workspace, data)
-        workspace.write_params(experiment.model_dump(mode="json"))
-        run_stage(workspace, "train", force)
-        run_stage(workspace, "evaluate", force)
+        results = train_and_evaluate(workspace, experiment, data, force)
         before = champion_results(workspace, experiment.name, data.name)
-        version, unchanged = register(workspace, experiment, data)
-        report, decision = compare(workspace, experiment, version, unchanged, before)
+        version, unchanged, decision = decide_and_register(workspace, experiment, data, before)
+        report = write_report(workspace, experiment, version, before)
         result = RetrainResult(
             run=workspace.run,
             model=version.name,
             version=version.version,
             data=str(data),
-            champion=settle(repository, version, unchanged, decision),
+            champion=settle(repository, version, decision),
             unchanged=unchanged,
             reason=decision.reason,
-            metrics=read_json(workspace.path / "results" / experiment.name / "metrics.json"),
+            figures=decision.figures,
+            metrics=read_json(results / "metrics.json"),
             report=report,
         )
         show(workspace, result, before)
@@ -97,35 +96,48 @@ def retrain(experiment: Experiment = DEFAULT, force: bool = False, snapshot: boo
     return result
 
 
-def open_workspace(repository: Path, experiment: Experiment, data: DataVersion, snapshot: bool) -> Workspace:
-    """The worktree of the run; equal code, data and options are the same run, which goes on where it was."""
-    changed = [entry[3:] for entry in git.status(repository)]
-    if changed and not snapshot:
-        raise UserError(f"uncommitted changes: {', '.join(changed[:5])}", "commit them, or let the run take a snapshot")
-    base = git.snapshot(repository, "name") if changed else git.head(repository)
-    tree = git.git(repository, "rev-parse", f"{base}^{{tree}}")
-    inputs = json.dumps([tree, experiment.model_dump(mode="json"), data.commit])
-    run = f"retrain-{experiment.name}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
-    return Workspace.create(repository, run, snapshot=snapshot)
+def decide_and_register(
+    workspace: Workspace, experiment: Experiment, data: DataVersion, before: tuple[ModelVersion, Path] | None
+) -> tuple[ModelVersion, bool, Decision]:
+    """The run's version, whether it was registered before, and what the gate says of it.
+
+    A run that made the same model again gets the version it has, and nothing is decided anew; unless it was stopped
+    between registration and promotion, which is then made up for.
+    """
+    known = registered(workspace, experiment, data)
+    if known is not None and not registry.promotion_is_missing(workspace.repository, known):
+        return known, True, Decision(False, "nothing changed: the champion stays")
+    decision = ask_gate(workspace, experiment, before)
+    return known or register(workspace, experiment, data, decision), known is not None, decision
 
 
-@task(persist_result=False)
-def register(workspace: Workspace, experiment: Experiment, data: DataVersion) -> tuple[ModelVersion, bool]:
-    """Commit the run and name it as the next version; a run that made the same model again gets the version it has."""
+def registered(workspace: Workspace, experiment: Experiment, data: DataVersion) -> ModelVersion | None:
+    """The version that holds the model which the run made, measured on the same data; None: it is new."""
     name = experiment.name
     ours = _made(workspace.repository, (workspace.path / "dvc.lock").read_text(), name, data)
     for row in reversed(registry.list_versions(workspace.repository, name)):
         lock = git.show(workspace.repository, row.commit, "dvc.lock")
         if lock is not None and _made(workspace.repository, lock, name, data) == ours:
-            return row, True
-    metrics = read_json(workspace.path / "results" / name / "metrics.json")
+            return row
+    return None
+
+
+@task(persist_result=False)
+def register(workspace: Workspace, experiment: Experiment, data: DataVersion, decision: Decision) -> ModelVersion:
+    """Commit the run and name it as the next version, with its metrics and the gate's decision in the tag's message."""
+    name = experiment.name
+    metrics = read_json(results_folder(workspace, experiment) / "metrics.json")
     figures = ", ".join(f"{key} {value:.4g}" for key, value in headline_keys(metrics).items())
-    message = f"{experiment.detector.kind} on {data}: {figures}\n\n{json.dumps(metrics, indent=1, sort_keys=True)}"
-    commit = workspace.commit(f"Run {workspace.run}\n\n{experiment.detector.kind} on {data}")
-    workspace.keep()
-    version = registry.register(workspace.repository, name, commit, message)
+    message = (
+        f"{experiment.detector.kind} on {data}: {figures}\n\ngate: {decision.message}\n\n"
+        f"{json.dumps(metrics, indent=1, sort_keys=True)}"
+    )
+    commit = commit_run(workspace, experiment, data)
+    version = registry.register(
+        workspace.repository, name, commit, message, gate="promote" if decision.promote else "keep"
+    )
     get_run_logger().info("registered %s@%s", name, version)
-    return registry.find(workspace.repository, name, version), False
+    return registry.find(workspace.repository, name, version)
 
 
 def headline_keys(metrics: Mapping[str, object]) -> dict[str, float]:
@@ -141,40 +153,27 @@ def _made(repository: Path, lock: str, name: str, data: DataVersion) -> tuple[st
 
 
 @task(persist_result=False)
-def compare(
-    workspace: Workspace,
-    experiment: Experiment,
-    version: ModelVersion,
-    unchanged: bool,
-    before: tuple[ModelVersion, Path] | None,
-) -> tuple[Path, Decision]:
-    """Write the report, beside the champion where there is another one, and ask the gate."""
-    name = experiment.name
+def write_report(
+    workspace: Workspace, experiment: Experiment, version: ModelVersion, before: tuple[ModelVersion, Path] | None
+) -> Path:
+    """Write the page about the version, beside the champion where there is another one."""
     report = workspace.repository / ".runs" / "reports" / workspace.run / "report.html"
     report.parent.mkdir(parents=True, exist_ok=True)
-    results = workspace.path / "results" / name
     other = before if before and before[0].version != version.version else None
     beside = ["--champion", str(other[1]), "--champion-title", f"champion {other[0]}"] if other else []
     call(
-        workspace, "report", results, "--model", workspace.path / "models" / name,
+        workspace, "report", results_folder(workspace, experiment),
+        "--model", workspace.path / "models" / experiment.name,
         "--data", workspace.path / "datasets" / experiment.data.name, "--out", report,
         "--title", str(version), "--pictures", report.parent, *beside,
     )  # fmt: skip
-    if unchanged:
-        return report, Decision(False, "nothing changed: the champion stays")
-    champion = registry.champion(workspace.repository, name)
-    if champion is not None and other is None:
-        return report, Decision(
-            False, f"{champion} cannot be measured on this data: promote by hand if you want this one"
-        )
-    metrics = read_json(results / "metrics.json")
-    return report, decide(experiment.gate, metrics, read_json(other[1] / "metrics.json") if other else None)
+    return report
 
 
-def settle(repository: Path, version: ModelVersion, unchanged: bool, decision: Decision) -> bool:
+def settle(repository: Path, version: ModelVersion, decision: Decision) -> bool:
     """Promote when the gate said so; whether the version is champion then."""
-    if decision.promote and not unchanged:
-        registry.promote(repository, version.name, version.version, decision.reason)
+    if decision.promote:
+        registry.promote(repository, version.name, version.version, decision.message)
     champion = registry.champion(repository, version.name)
     return champion is not None and champion.version == version.version
 

@@ -23,9 +23,10 @@ def print_models(repository: Path) -> None:
 def print_history(repository: Path, name: str) -> None:
     """Every promotion of a model, oldest first."""
     registry.find(repository, name)
-    table = _table("when", "version", "stage", "why")
+    table = _table("when", "by", "version", "stage", "why")
     for entry in registry.history(repository, name):
-        table.add_row(entry.created[:19], entry.version or "none", entry.stage, entry.message)
+        why = entry.message.partition("\n")[0] + (" (rollback)" if entry.action == "rollback" else "")
+        table.add_row(entry.created[:19], entry.by, entry.version or "none", entry.stage, why)
     _print(table, f"{name} was never promoted")
 
 

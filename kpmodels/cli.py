@@ -102,6 +102,25 @@ def report(
     print(f"report: {out.resolve()}")
 
 
+@app.command(epilog="Example: python -m kpmodels gate results/new --champion results/old --out verdict.json")
+def gate(
+    results: Annotated[Path, typer.Argument(help="Folder that evaluate wrote.", exists=True, file_okay=False)],
+    out: Annotated[Path, typer.Option(help="The verdict with its figures, as JSON.")],
+    params: Params = Path("params.yaml"),
+    champion: Annotated[Path | None, typer.Option(help="Results of the champion on the same data.")] = None,
+) -> None:
+    """Whether a new version is clearly better than the champion, and nowhere clearly worse."""
+    import json
+
+    from kpmodels.config import read_experiment
+    from kpmodels.evaluation.gate import judge
+
+    verdict = judge(results, champion, read_experiment(params).gate)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(verdict.to_dict(), indent=1) + "\n")
+    print(f"gate ({verdict.policy}): {'promote' if verdict.promote else 'keep'}; {verdict.reason}")
+
+
 @app.command(epilog="Example: kp predict openfield-heatmap#champion frame.png --out predictions")
 def predict(
     model: Model,

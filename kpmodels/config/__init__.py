@@ -4,7 +4,7 @@ from kpmodels.config.backbone import BackboneOptions
 from kpmodels.config.boxes import CenterNetOptions, CentripetalNetOptions, CornerNetOptions
 from kpmodels.config.data import AugmentOptions, DataOptions
 from kpmodels.config.detectors import DETECTOR_OPTIONS, DetectorOptions, HeatmapOptions, LocatorOptions
-from kpmodels.config.evaluation import EvaluateOptions, GateOptions
+from kpmodels.config.evaluation import EvaluateOptions
 from kpmodels.config.experiment import (
     Experiment,
     override,
@@ -13,6 +13,7 @@ from kpmodels.config.experiment import (
     read_options,
     write_experiment,
 )
+from kpmodels.config.gate import GateOptions
 from kpmodels.config.losses import ContrastiveOptions, HausdorffOptions, LossOptions
 from kpmodels.config.training import TrainOptions
 

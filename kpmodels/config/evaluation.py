@@ -1,4 +1,4 @@
-"""Options of evaluation and of the gate between a champion and a challenger."""
+"""Options of evaluation."""
 
 from __future__ import annotations
 
@@ -22,11 +22,3 @@ class EvaluateOptions(Options):
     )
     samples: int = Field(8, ge=0, le=64, description="Best and worst predictions drawn in the report, of each.")
     batch_size: int = Field(16, ge=1, description="Rows per forward pass.")
-
-
-class GateOptions(Options):
-    """When a new version becomes champion."""
-
-    metric: str = Field("", description="Metric that decides; empty: OKS AP for pose, F1 for points, box AP for boxes.")
-    min_difference: float = Field(0.0, description="How much better the challenger must be.")
-    policy: Literal["better", "always", "never"] = Field("better", description="better: by the metric; always; never.")

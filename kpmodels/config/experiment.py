@@ -11,7 +11,8 @@ from pydantic import Field, ValidationError
 from kpmodels.config.base import Options
 from kpmodels.config.data import AugmentOptions, DataOptions
 from kpmodels.config.detectors import DetectorOptions, HeatmapOptions
-from kpmodels.config.evaluation import EvaluateOptions, GateOptions
+from kpmodels.config.evaluation import EvaluateOptions
+from kpmodels.config.gate import GateOptions
 from kpmodels.config.losses import LossOptions
 from kpmodels.config.problems import describe
 from kpmodels.config.training import TrainOptions

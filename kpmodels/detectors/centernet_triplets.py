@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from kpmodels.config import CenterNetOptions, LossOptions
-from kpmodels.decoding.corner_pairs import Boxes, concatenated, mirrored, pair_corners
+from kpmodels.decoding.corner_pairs import Boxes, pair_corners
 from kpmodels.decoding.keypoint_peaks import gather_at
 from kpmodels.decoding.triplets import verify_with_centers
 from kpmodels.detectors import corner_parts as parts
@@ -81,9 +81,7 @@ class CenterNetDetector(Detector):
         stages = [self._terms(stage, targets, present, boxes, batch) for stage in parts.split_stages(outputs)]
         points = parts.points_of_boxes(boxes, with_center=True)
         keypoints = parts.keypoints_by_category(points - 0.5, labels, present, categories)
-        input_xy = keypoints[..., :2] * self.stride
-        probabilities = outputs["heatmaps"].float().sigmoid()
-        return parts.mean_over_stages(stages) | self.extra.terms(outputs, probabilities, keypoints, input_xy)
+        return parts.mean_over_stages(stages) | parts.added_terms(self.extra, outputs, keypoints, self.stride)
 
     def _terms(
         self,
@@ -118,8 +116,7 @@ class CenterNetDetector(Detector):
         """The boxes of all views that a center of any view confirms, in map cells, before the suppression."""
         width, options = outputs["heatmaps"].shape[3], self.options
         views = parts.views_of(outputs)
-        plain, *other = [self._pairs(view) for view in views]
-        pairs = concatenated([plain, *(mirrored(boxes, width) for boxes in other)])
+        pairs = parts.joined_views([self._pairs(view) for view in views], width)
         return verify_with_centers(
             pairs,
             *self._centers(views, width),
@@ -131,17 +128,15 @@ class CenterNetDetector(Detector):
 
     def _pairs(self, maps: dict[str, Tensor]) -> Boxes:
         """The pairs of corners of one view, in map cells."""
-        options = self.options
-        heatmaps, offsets = maps["heatmaps"].chunk(3, dim=1), maps["offsets"].chunk(3, dim=1)
-        top_left, top_left_xy = parts.read_points(heatmaps[0], offsets[0], options.top_points)
-        bottom_right, bottom_right_xy = parts.read_points(heatmaps[1], offsets[1], options.top_points)
+        options, tags = self.options, maps["tags"].split(1, dim=1)
+        (top_left, top_left_xy), (bottom_right, bottom_right_xy) = parts.read_corners(maps, 3, options.top_points)
         return pair_corners(
             top_left,
             bottom_right,
             top_left_xy,
             bottom_right_xy,
-            gather_at(maps["tags"][:, :1], top_left.cells_BK)[..., 0],
-            gather_at(maps["tags"][:, 1:], bottom_right.cells_BK)[..., 0],
+            gather_at(tags[0], top_left.cells_BK)[..., 0],
+            gather_at(tags[1], bottom_right.cells_BK)[..., 0],
             options.tag_distance,
             parts.CANDIDATES,
         )

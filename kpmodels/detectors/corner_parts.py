@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kpmodels.config.boxes import CornerOptions
-from kpmodels.decoding.corner_pairs import Boxes
+from kpmodels.decoding.corner_pairs import Boxes, concatenated, mirrored
 from kpmodels.decoding.keypoint_peaks import Points, gather_at, positions, top_points
 from kpmodels.decoding.soft_nms import soft_nms
 from kpmodels.detectors.base import Normalize, to_original
+from kpmodels.detectors.extra_losses import ExtraLosses
 from kpmodels.losses.embedding import PullPush, pull_push
 from kpmodels.losses.heatmap import heatmap_focal
 from kpmodels.losses.offsets import offset_loss
@@ -159,6 +160,14 @@ def vector_losses(
     ).sum()
 
 
+def added_terms(
+    extra: ExtraLosses, outputs: dict[str, Tensor], keypoints_BNK3: Tensor, stride: int
+) -> dict[str, Tensor]:
+    """What the losses that any heatmap can carry add, for keypoints in map cells."""
+    probabilities = outputs["heatmaps"].float().sigmoid()
+    return extra.terms(outputs, probabilities, keypoints_BNK3, keypoints_BNK3[..., :2] * stride)
+
+
 class ManyObjects:
     """Says once when images hold more objects than the detector gives; in training none is left out."""
 
@@ -199,6 +208,18 @@ def read_points(heatmaps_BLHW: Tensor, offsets_B2HW: Tensor, number: int) -> tup
     """The highest points of one kind, and their places (x, y) in map cells."""
     points = top_points(heatmaps_BLHW, number)
     return points, positions(points.cells_BK, offsets_B2HW)
+
+
+def read_corners(maps: dict[str, Tensor], kinds: int, number: int) -> list[tuple[Points, Tensor]]:
+    """The highest top left corners and bottom right ones, the first two of the ``kinds`` of points in the maps."""
+    heatmaps, offsets = maps["heatmaps"].chunk(kinds, dim=1), maps["offsets"].chunk(kinds, dim=1)
+    return [read_points(heatmaps[kind], offsets[kind], number) for kind in range(2)]
+
+
+def joined_views(views: Sequence[Boxes], width: int) -> Boxes:
+    """The boxes of the plain view and, mirrored back, those of the other; ``width`` is that of the maps."""
+    plain, *other = views
+    return concatenated([plain, *(mirrored(boxes, width) for boxes in other)])
 
 
 def boxes_as_instances(boxes: Boxes, batch: Batch, stride: int, num_keypoints: int) -> list[Instances]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from kpmodels.config import CornerNetOptions, LossOptions
-from kpmodels.decoding.corner_pairs import Boxes, concatenated, mirrored, pair_corners
+from kpmodels.decoding.corner_pairs import Boxes, pair_corners
 from kpmodels.decoding.keypoint_peaks import gather_at
 from kpmodels.detectors import corner_parts as parts
 from kpmodels.detectors.base import Detector
@@ -77,9 +77,7 @@ class CornerNetDetector(Detector):
         stages = [self._terms(stage, targets, boxes, batch) for stage in parts.split_stages(outputs)]
         points = parts.points_of_boxes(boxes)
         keypoints = parts.keypoints_by_category(points - 0.5, batch.labels_BN, targets.present_BN, categories)
-        input_xy = keypoints[..., :2] * self.stride
-        probabilities = outputs["heatmaps"].float().sigmoid()
-        return parts.mean_over_stages(stages) | self.extra.terms(outputs, probabilities, keypoints, input_xy)
+        return parts.mean_over_stages(stages) | parts.added_terms(self.extra, outputs, keypoints, self.stride)
 
     def _terms(
         self, outputs: dict[str, Tensor], targets: CornerTargets, boxes_BN4: Tensor, batch: Batch
@@ -107,22 +105,19 @@ class CornerNetDetector(Detector):
 
     def _boxes(self, outputs: dict[str, Tensor]) -> Boxes:
         """The boxes of all views in map cells, before the suppression."""
-        plain, *other = [self._pairs(view) for view in parts.views_of(outputs)]
-        return concatenated([plain, *(mirrored(boxes, outputs["heatmaps"].shape[3]) for boxes in other)])
+        return parts.joined_views([self._pairs(view) for view in parts.views_of(outputs)], outputs["heatmaps"].shape[3])
 
     def _pairs(self, maps: dict[str, Tensor]) -> Boxes:
         """The pairs of corners of one view, in map cells."""
-        options = self.options
-        heatmaps, offsets = maps["heatmaps"].chunk(2, dim=1), maps["offsets"].chunk(2, dim=1)
-        top_left, top_left_xy = parts.read_points(heatmaps[0], offsets[0], options.top_points)
-        bottom_right, bottom_right_xy = parts.read_points(heatmaps[1], offsets[1], options.top_points)
+        options, tags = self.options, maps["tags"].split(1, dim=1)
+        (top_left, top_left_xy), (bottom_right, bottom_right_xy) = parts.read_corners(maps, 2, options.top_points)
         return pair_corners(
             top_left,
             bottom_right,
             top_left_xy,
             bottom_right_xy,
-            gather_at(maps["tags"][:, :1], top_left.cells_BK)[..., 0],
-            gather_at(maps["tags"][:, 1:], bottom_right.cells_BK)[..., 0],
+            gather_at(tags[0], top_left.cells_BK)[..., 0],
+            gather_at(tags[1], bottom_right.cells_BK)[..., 0],
             options.tag_distance,
             parts.CANDIDATES,
         )

@@ -50,25 +50,12 @@ class MetricComparison:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All metrics; ``main`` is the one that decides when nobody says otherwise."""
+    """All metrics; ``main`` is the one that models are compared by when nobody says otherwise."""
 
     main: str
     metrics: dict[str, MetricComparison]
     has_champion: bool
     images: int
-
-    def better(self, metric: str = "", min_difference: float = 0.0) -> bool:
-        """Whether the new model is better by at least ``min_difference``; True without a champion.
-
-        Raises:
-            UserError: an unknown metric, or one of which neither direction is better.
-        """
-        row = self.of(metric or self.main)
-        if not self.has_champion:
-            return True
-        if row.improvement is None:
-            raise UserError(f"gate.metric {row.key}: no direction of it is better", f"for example {self.main}")
-        return row.improvement >= min_difference and (row.improvement > 0 or min_difference < 0)
 
     def of(self, metric: str) -> MetricComparison:
         """One metric; raises ``UserError`` with the nearest name for an unknown one."""
@@ -93,7 +80,7 @@ def compare_results(new: Path, champion: Path | None, resamples: int = RESAMPLES
         rows = {metric.key: _alone(metric, metric.value(table)) for metric in metrics}
         return Comparison(main, _defined(rows) | _others(new, None, rows), False, len(table))
     old = read_table(champion / "per_image.parquet")
-    _check_comparable(table, old, new, champion)
+    check_comparable(table, old, new, champion)
     weights_RN = resample_weights(table.image_ids, table.strings("group"), resamples, seed)
     rows = {metric.key: _against(metric, table, old, weights_RN) for metric in metrics}
     return Comparison(main, _defined(rows) | _others(new, champion, rows), True, len(table))
@@ -153,7 +140,8 @@ def _read_metrics(folder: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def _check_comparable(new: ImageTable, old: ImageTable, new_path: Path, old_path: Path) -> None:
+def check_comparable(new: ImageTable, old: ImageTable, new_path: Path, old_path: Path) -> None:
+    """Raise a UserError where two tables were not made on the same images and labels in the same way."""
     both = f"{new_path} and {old_path}"
     for name, value in asdict(new.meta).items():
         if value != getattr(old.meta, name):

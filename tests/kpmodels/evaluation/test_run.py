@@ -124,14 +124,11 @@ def test_comparison_names_the_better_model(shapes, untrained, tmp_path):
     new, old = results(store, model, tmp_path / "new", 1), results(store, model, tmp_path / "old", 6)
     found = compare_results(new, old)
     assert found.main == "oks_ap"
-    assert found.better()
+    assert found.of("oks_ap").improvement > 0
     assert found.of("pixel_error_mean").verdict == "better"
     assert found.of("pixel_error_mean").difference == pytest.approx(-5, abs=1e-3)
-    assert found.better("pixel_error_mean", 4.9)
-    assert not found.better("pixel_error_mean", 5.1)
-    back = compare_results(old, new)
-    assert not back.better()
-    assert back.better("pixel_error_mean", -5.1)
+    assert found.of("pixel_error_mean").improvement == pytest.approx(5, abs=1e-3)
+    assert compare_results(old, new).of("pixel_error_mean").verdict == "worse"
     assert "oks_ar" in found.metrics
 
 
@@ -139,18 +136,16 @@ def test_equal_models_are_not_better(shapes, untrained, tmp_path):
     store, model = shapes("points"), untrained("points")
     one, two = results(store, model, tmp_path / "one", 2), results(store, model, tmp_path / "two", 2)
     found = compare_results(one, two)
-    assert not found.better()
-    assert found.better(min_difference=-0.01)
     assert {row.verdict for row in found.metrics.values()} <= {"no clear difference", ""}
 
 
-def test_the_first_model_is_better_than_none(shapes, untrained, tmp_path):
+def test_the_first_model_stands_alone(shapes, untrained, tmp_path):
     out = results(shapes("pose"), untrained("pose"), tmp_path / "out", 2)
     found = compare_results(out, None)
-    assert found.better()
+    assert not found.has_champion
     assert found.of("nme").champion is None
     with pytest.raises(UserError, match="did you mean 'oks_mean'"):
-        found.better("oks_maen")
+        found.of("oks_maen")
 
 
 def test_other_images_or_options_are_not_compared(shapes, untrained, tmp_path):

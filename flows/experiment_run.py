@@ -1,0 +1,60 @@
+"""One experiment on one data version, trained and measured in a worktree of its own: what every flow that trains does.
+
+Equal code, data and options are the same run, whichever flow asks for it: it goes on where it was, or is there already.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from prefect import get_run_logger
+
+from flows import data_versions, git
+from flows.data_versions import DataVersion
+from flows.stages import run_stage
+from flows.workspace import Workspace
+from kpmodels.config import Experiment
+from kpmodels.errors import UserError
+
+
+def open_workspace(repository: Path, experiment: Experiment, data: DataVersion, snapshot: bool) -> Workspace:
+    """The worktree of the run.
+
+    Args:
+        snapshot: Take uncommitted changes of the checkout into the run's commit; else refuse to run with them.
+    """
+    changed = [entry[3:] for entry in git.status(repository)]
+    if changed and not snapshot:
+        raise UserError(f"uncommitted changes: {', '.join(changed[:5])}", "commit them, or let the run take a snapshot")
+    return Workspace.create(repository, run_name(repository, experiment, data), snapshot=snapshot)
+
+
+def run_name(repository: Path, experiment: Experiment, data: DataVersion) -> str:
+    """The run's name, which tells its code (with uncommitted changes), its data and its options apart from all others."""
+    base = git.snapshot(repository, "name") if git.status(repository) else git.head(repository)
+    tree = git.git(repository, "rev-parse", f"{base}^{{tree}}")
+    inputs = json.dumps([tree, experiment.model_dump(mode="json"), data.commit])
+    return f"retrain-{experiment.name}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
+
+
+def train_and_evaluate(workspace: Workspace, experiment: Experiment, data: DataVersion, force: bool = False) -> Path:
+    """Run both stages of ``dvc.yaml``, or take what they made before; the folder of the results."""
+    get_run_logger().info("run %s %s; data %s", workspace.run, workspace.note, data)
+    data_versions.place(workspace, data)
+    workspace.write_params(experiment.model_dump(mode="json"))
+    run_stage(workspace, "train", force)
+    run_stage(workspace, "evaluate", force)
+    return results_folder(workspace, experiment)
+
+
+def results_folder(workspace: Workspace, experiment: Experiment) -> Path:
+    """Where the evaluate stage wrote what it measured."""
+    return workspace.path / "results" / experiment.name
+
+
+def commit_run(workspace: Workspace, experiment: Experiment, data: DataVersion) -> str:
+    """Commit what the run made and keep the commit by the run's ref."""
+    workspace.commit(f"Run {workspace.run}\n\n{experiment.detector.kind} on {data}")
+    return workspace.keep()
