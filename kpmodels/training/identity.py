@@ -27,6 +27,7 @@ SHELL = {
     "shell.py",
     "tables.py",
 }
+ONLY_REPORTED = ("evaluation/report", "evaluation/gate.py", "evaluation/comparison.py", "evaluation/significance.py")
 RECORD = "run.json"
 
 Identity = dict[str, Any]
@@ -44,18 +45,18 @@ def identify(experiment: Experiment, data_fingerprint: str) -> Identity:
 
 
 def run_name(identity: Identity) -> str:
-    """``<experiment>-<12 hexadecimal digits>``."""
+    """``<detector kind>-<12 hexadecimal digits>``."""
     content = json.dumps(identity, sort_keys=True, allow_nan=False).encode()
-    return f"{identity['experiment']['name']}-{hashlib.sha256(content).hexdigest()[:12]}"
+    return f"{identity['experiment']['detector']['kind']}-{hashlib.sha256(content).hexdigest()[:12]}"
 
 
 def relevant_options(experiment: Experiment) -> dict[str, Any]:
-    """The options but for those that do not change the trained model.
+    """The options but for those that do not change the trained weights: the name is one of them.
 
     Those of evaluation that decide how good a checkpoint is (the radius ...) do change which one is kept.
     """
     options: dict[str, Any] = experiment.model_dump(mode="json")
-    del options["gate"]
+    del options["name"], options["gate"]
     del options["train"]["loader_processes"]
     for name in ("split", "samples", "batch_size"):
         del options["evaluate"][name]
@@ -63,12 +64,12 @@ def relevant_options(experiment: Experiment) -> dict[str, Any]:
 
 
 def code_hash(package: Path | None = None) -> str:
-    """A hash over the sources that training runs; not those of the command line, nor of reports."""
+    """A hash over the sources that training runs; not those of the command line, nor of reports and the gate."""
     root = package or package_folder()
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         name = path.relative_to(root).as_posix()
-        if name not in SHELL and not name.startswith("evaluation/report"):
+        if name not in SHELL and not name.startswith(ONLY_REPORTED):
             digest.update(f"{name}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()
 

@@ -73,7 +73,7 @@ def train(
             else:
                 text = f"run {folder.name} is finished (equal data, options and code): its model is used again"
                 ProgressLog(folder)({"event": "note", "text": text})
-        _publish(folder, out)
+        _publish(folder, experiment, out)
     return {**summary, "reused": reused}
 
 
@@ -225,18 +225,22 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     temporary.replace(path)
 
 
-def _publish(folder: Path, out: Path) -> None:
+def _publish(folder: Path, experiment: Experiment, out: Path) -> None:
     """Copy the run's model to ``out``: a folder that is whole or not there.
 
-    Nothing in it tells how long the training took, so that the same training makes the same bytes.
+    Nothing in it tells how long the training took, so that the same training makes the same bytes. A finished run may
+    serve an experiment of another name or gate: the description tells that of the caller.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir()
-        for source in (folder / MODEL / WEIGHTS, folder / MODEL / DESCRIPTION):
-            shutil.copyfile(source, temporary / source.name)
+        shutil.copyfile(folder / MODEL / WEIGHTS, temporary / WEIGHTS)
+        description = json.loads((folder / MODEL / DESCRIPTION).read_text())
+        options = experiment.model_dump(mode="json", exclude={"detector"})  # the detector's are resolved
+        description["experiment"] = options | {"detector": description["experiment"]["detector"]}
+        (temporary / DESCRIPTION).write_text(json.dumps(description, indent=1, sort_keys=True, allow_nan=False) + "\n")
         records = map(json.loads, (folder / HISTORY).read_text().splitlines())
         lines = [json.dumps({key: record[key] for key in record if key not in TIMES}) + "\n" for record in records]
         (temporary / HISTORY).write_text("".join(lines))

@@ -71,7 +71,19 @@ def test_a_finished_run_is_used_again_unless_forced(go, tmp_path, capsys, monkey
     assert not go()["reused"]
     assert calls(tmp_path) == 3
     assert weights(tmp_path) == before
-    assert len(list((tmp_path / "storage").glob("toys-*.before-*"))) == 2
+    assert len(list((tmp_path / "storage").glob("heatmap-*.before-*"))) == 2
+
+
+def test_another_name_takes_the_same_run_and_is_told_in_the_model(go, tmp_path):
+    summary = go()
+    renamed = parse_experiment({"name": "others", "train": BASE, "gate": {"policy": "guidance"}})
+    again = train(renamed, tmp_path / "data", tmp_path / "named", tmp_path / "storage", build=build_toys)
+    assert (again["run"], again["reused"], calls(tmp_path)) == (summary["run"], True, 1)
+    first, second = (json.loads((tmp_path / name / "model.json").read_text()) for name in ("out", "named"))
+    assert (first["experiment"]["name"], second["experiment"]["name"]) == ("toys", "others")
+    assert second["experiment"]["gate"]["policy"] == "guidance"
+    assert first["experiment"]["detector"] == second["experiment"]["detector"]
+    assert (tmp_path / "named" / "weights.safetensors").read_bytes() == weights(tmp_path)
 
 
 def test_other_inputs_are_another_run(go, tmp_path):
@@ -120,7 +132,7 @@ def test_errors_of_the_worker_arrive(go, tmp_path):
 
 def test_identity_holds_what_decides_the_result():
     base = identify(experiment(), "data")
-    assert re.fullmatch(r"toys-[0-9a-f]{12}", run_name(base))
+    assert re.fullmatch(r"heatmap-[0-9a-f]{12}", run_name(base))
     assert run_name(identify(experiment(loader_processes=2), "data")) == run_name(base)
     for other in (identify(experiment(seed=1), "data"), identify(experiment(), "other"), {**base, "code": "x"}):
         assert run_name(other) != run_name(base)

@@ -143,7 +143,7 @@ def export_to(folder: Path) -> Callable[[nn.Module, RunState], None]:
         target = folder / "model"
         target.mkdir(parents=True, exist_ok=True)
         write_weights(detector.state_dict(), target / "weights.safetensors")
-        content = {"format": 1, "experiment": {}, "info": {}, "best_epoch": state.best_epoch}
+        content = {"format": 1, "experiment": {"detector": {}}, "info": {}, "best_epoch": state.best_epoch}
         content["weights_sha256"] = sha256_of(target / "weights.safetensors")
         (target / "model.json").write_text(json.dumps(content))
 
