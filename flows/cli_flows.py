@@ -99,12 +99,12 @@ def operating_points(
     dry_run: DryRun = False,
 ) -> None:
     """Choose between false alarms and misses before training: one detector over weights of the Hausdorff loss."""
-    from flows.hausdorff_weights import GRID, read_weights, title_of, with_weights
+    from flows.hausdorff_weights import GRID, read_weights, with_weights
     from flows.named_experiments import choose_experiment
 
     pairs = [read_weights(text) for text in weights] or GRID
     base = choose_experiment(_repository(), name=experiment, data=data, assignments=tuple(assignments))
-    variants = [(title_of(pair), with_weights(base, pair)) for pair in pairs]
+    variants = [(pair.title, with_weights(base, pair)) for pair in pairs]
     if dry_run:
         _print_experiments(variants)
         return

@@ -46,17 +46,21 @@ class NightlyResult(BaseModel):
     on_failure=[on_failure], on_crashed=[on_failure],
 )  # fmt: skip
 def nightly(
-    sources: Annotated[list[NightlySource], Field(description="Where new data may be.")] = [],  # noqa: B006
-    experiments: Annotated[list[str], Field(description="Named experiments of flows/experiments to train.")] = [],  # noqa: B006
-    parallel: Annotated[int, Field(ge=1, le=64, description="How many train at a time.")] = 1,
-    late_hours: Annotated[
-        float, Field(gt=0, description="Cancel a run that starts later than its time by more.")
-    ] = 6.0,
-    snapshot: Annotated[
-        bool, Field(description="Take uncommitted changes along; else refuse to run with them.")
-    ] = True,
+    sources: list[NightlySource] = [],  # noqa: B006
+    experiments: list[str] = [],  # noqa: B006
+    parallel: Annotated[int, Field(ge=1, le=64)] = 1,
+    late_hours: Annotated[float, Field(gt=0)] = 6.0,
+    snapshot: bool = True,
 ) -> Any:
-    """Look for new data, retrain what changed, let the gate decide, and leave one report."""
+    """Look for new data, retrain what changed, let the gate decide, and leave one report.
+
+    Args:
+        sources: Where new data may be.
+        experiments: Named experiments of flows/experiments to train.
+        parallel: How many train at a time.
+        late_hours: Cancel a run that starts later than its time by more.
+        snapshot: Take uncommitted changes of the checkout into the run's commit; else refuse to run with them.
+    """
     repository = find_repository(Path.cwd())
     check_experiments(repository, experiments)
     late = hours_late()

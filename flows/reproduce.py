@@ -46,11 +46,17 @@ class ReproduceResult(BaseModel):
     on_failure=[on_failure], on_crashed=[on_failure],
 )  # fmt: skip
 def reproduce(
-    model: Annotated[str, Field(description="Name of the model.")],
-    version: Annotated[str, Field(description="The version, as v3; empty: the newest.")] = "",
-    keep: Annotated[bool, Field(description="Leave the worktree of the rebuild in .runs, to look at.")] = False,
+    model: Annotated[str, Field(min_length=1)],
+    version: Annotated[str, Field(pattern=r"^(v\d+)?$")] = "",
+    keep: bool = False,
 ) -> ReproduceResult:
-    """Check out a version's commit, pull its data, run its pipeline anew, and compare weights and metrics."""
+    """Check out a version's commit, pull its data, run its pipeline anew, and compare weights and metrics.
+
+    Args:
+        model: Name of the model.
+        version: The version, as v3; empty: the newest.
+        keep: Leave the worktree of the rebuild in .runs, to look at.
+    """
     repository = find_repository(Path.cwd())
     row = find_version(repository, model, version)
     with fresh_workspace(repository, row) as workspace:

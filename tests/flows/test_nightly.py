@@ -106,7 +106,7 @@ def test_a_bad_source_is_told_and_the_rest_of_the_night_goes_on(
     sources = [NightlySource(data="mice", source=str(tmp_path / "empty"))]
     with pytest.raises(FailedRun, match="failed: mice; unchanged: shapes-night@v1"):
         run(sources, ["shapes-night"])
-    assert [one["title"] for one in listener.told][0] == "nightly: 1 of 2 failed"
+    assert listener.told[0]["title"] == "nightly: 1 of 2 failed"
     assert str(tmp_path / "empty") in listener.told[0]["message"]
     newest = max((checkout / ".runs" / "reports").glob("nightly-*/report.html"), key=lambda path: path.stat().st_mtime)
     assert "What failed" in newest.read_text()
