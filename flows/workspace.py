@@ -17,7 +17,7 @@ import yaml
 
 from flows import dvc, git
 from flows.process import Completed, LineCallback
-from flows.repository import Lock, runs_folder, training_storage
+from flows.repository import Lock, exclusive, runs_folder, training_storage
 from kpmodels.errors import UserError
 
 COMMITTED = ("params.yaml", "datasets.dvc", "dvc.lock", "metrics")
@@ -75,12 +75,13 @@ class Workspace:
         if (path / ".dvc" / "config.local").exists() and git.succeeds(path, "rev-parse", "--verify", "HEAD"):
             dvc.share_cache(repository, path)
             return cls(repository, run, lock, True, f"goes on in {path}, at commit {git.head(path)[:8]}")
-        if path.exists():
-            git.remove_worktree(repository, path)
         commit, note = (
             (kept, f"opened again at its commit {kept[:8]}") if kept else _base(repository, snapshot, revision)
         )
-        git.add_worktree(repository, path, commit)
+        with exclusive(repository, "worktrees"):  # git's own list of them is not made for two at once
+            if path.exists():
+                git.remove_worktree(repository, path)
+            git.add_worktree(repository, path, commit)
         dvc.share_cache(repository, path)
         return cls(repository, run, lock, kept is not None, note)
 
@@ -163,7 +164,8 @@ class Workspace:
 
     def remove(self) -> None:
         """Deletes the worktree; its commit, if it was kept, and its bytes in the cache stay."""
-        git.remove_worktree(self.repository, self.path)
+        with exclusive(self.repository, "worktrees"):
+            git.remove_worktree(self.repository, self.path)
         self.progress_file.unlink(missing_ok=True)
         self.close()
         self._lock.path.unlink(missing_ok=True)
