@@ -43,6 +43,9 @@ class Completed:
         return "\n".join(self.lines)
 
 
+_running: set[subprocess.Popen[bytes]] = set()
+
+
 class ProcessError(RuntimeError):
     """A command that ended with another exit code than 0; `completed` holds the tail of its log."""
 
@@ -91,6 +94,7 @@ def run(
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
+    _running.add(child)
     try:
         with _watchdog(child.pid, grace):
             _stream(child, lines, on_line, None if timeout is None else start + timeout)
@@ -101,12 +105,23 @@ def run(
         end_group(child, grace)
         raise
     finally:
+        _running.discard(child)
         if child.stdout:
             child.stdout.close()
     completed = _completed(words, child, lines, start)
     if check and completed.code != 0:
         raise ProcessError(completed)
     return completed
+
+
+def end_running(grace: float = GRACE_SECONDS) -> None:
+    """Ends all commands that other threads of this process run: a cancellation arrives in the main thread only."""
+    children = list(_running)
+    for child in children:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGTERM)  # all at once, so that their graces run out together
+    for child in children:
+        end_group(child, grace)
 
 
 def end_group(child: subprocess.Popen[bytes], grace: float = GRACE_SECONDS) -> None:
