@@ -8,13 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TypeVar
 
+from flows.process import end_running
+
 T = TypeVar("T")
 
 
 def run_parallel(work: Sequence[Callable[[], T]], parallel: int) -> list[T | Exception]:
     """The results in the order of ``work``, an exception where one failed; at most ``parallel`` run at a time.
 
-    Each sees the flow run that called. What is no mere error (a cancellation) stops what has not begun, and is raised.
+    Each sees the flow run that called. What is no mere error (a cancellation) stops what has not begun, ends the commands
+    of what has, and is raised.
     """
     stop = threading.Event()
 
@@ -36,4 +39,5 @@ def run_parallel(work: Sequence[Callable[[], T]], parallel: int) -> list[T | Exc
             return [one.result() for one in [pool.submit(copy_context().run, one, action) for action in work]]
         except BaseException:
             stop.set()
+            end_running()
             raise
