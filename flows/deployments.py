@@ -11,15 +11,19 @@ from flows.repository import find_repository
 
 def serve_all() -> None:
     """Register every deployment with the server and run what it schedules, until stopped."""
-    prepare_environment(find_repository(Path.cwd()))
+    repository = find_repository(Path.cwd())
+    prepare_environment(repository)
 
     from prefect import serve
     from prefect.deployments.runner import RunnerDeployment
 
     from flows.ingest import ingest
     from flows.promote import promote
+    from flows.reconcile import crash_the_dead
     from flows.retrain import retrain
 
+    for run in crash_the_dead(repository):
+        print(f"flow run {run!r} was marked as crashed: its process is gone", flush=True)
     offered = [
         retrain.to_deployment(
             "retrain",

@@ -7,10 +7,11 @@ from pathlib import Path
 from prefect import flow, get_run_logger
 
 from flows import registry
+from flows.reconcile import note_process
 from flows.repository import find_repository
 
 
-@flow(name="promote", flow_run_name="promote {model}", persist_result=False)
+@flow(name="promote", flow_run_name="promote {model}", persist_result=False, on_running=[note_process])
 def promote(model: str, version: str = "", reason: str = "by hand") -> str:
     """Make a registered version the champion.
 
