@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from fault_tools import Kp, environment, server_address, small_disk, tiny
+from fault_tools import Kp, environment, processes_in, server_address, small_disk, tiny, wait_for
 
 from flows import registry
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
-NAME, EPOCHS = "squeezed", 6
+NAME, EPOCHS = "squeezed", 40
 
 
 def start(checkout: Path) -> Kp:
@@ -33,30 +33,27 @@ def test_full_disk_then_a_broken_checkpoint(checkout: Path, tmp_path: Path) -> N
         run.see(f"going on after epoch {kept[-1]}")
         run.see(f"epoch {kept[-1] + 2}/{EPOCHS}")
         run.kill()
-        broken = break_newest(storage)
+        wait_for("the end of the stage", lambda: not processes_in(checkout))
+        *_, good, broken = checkpoints(storage)
+        spoil(storage, broken)
         log = start(checkout).end(0)
         assert f"checkpoint of epoch {broken} is not used" in log
-        assert f"going on after epoch {broken - 1}" in log
+        assert f"going on after epoch {good}" in log
         assert [row.version for row in registry.list_versions(checkout, NAME)] == ["v1"]
         model = next((checkout / ".runs").glob(f"retrain-{NAME}-*/models/{NAME}"))
         assert weights(model) == weights(undisturbed(model.parent.parent, tmp_path))
 
 
 def checkpoints(storage: Path) -> list[int]:
-    return sorted(int(path.name[6:]) for path in storage.glob(f"{NAME}-*/checkpoints/epoch-*"))
+    return sorted(int(path.name[6:]) for path in storage.glob("heatmap-*/checkpoints/epoch-*"))
 
 
-def break_newest(storage: Path) -> int:
-    """Overwrite a part of the newest checkpoint's weights, once nothing writes there any more; its epoch."""
-    from fault_tools import processes_in, wait_for
-
-    wait_for("the end of the stage", lambda: not processes_in(storage.parent.parent))
-    newest = checkpoints(storage)[-1]
-    (path,) = storage.glob(f"{NAME}-*/checkpoints/epoch-{newest:05d}/weights.safetensors")
+def spoil(storage: Path, epoch: int) -> None:
+    """Overwrite a part of a checkpoint's weights."""
+    (path,) = storage.glob(f"heatmap-*/checkpoints/epoch-{epoch:05d}/weights.safetensors")
     with path.open("r+b") as file:
         file.seek(1000)
         file.write(b"broken")
-    return newest
 
 
 def undisturbed(worktree: Path, folder: Path) -> Path:

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 from fault_tools import processes_in, wait_for, wait_until_nothing_runs
-from up import Server
+from up import Up
 
 from flows import registry
 
@@ -29,27 +29,27 @@ OPTIONS = {
     },
     "evaluate": {"samples": 1},
 }
-LONG = 40  # epochs: enough to be there still when the next fault comes
+LONG = 60  # epochs: enough to be there still when the next fault comes
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
 @pytest.fixture(scope="module")
-def server(checkout: Path) -> Iterator[Server]:
+def server(checkout: Path) -> Iterator[Up]:
     (checkout / ".runs").mkdir(exist_ok=True)
-    running = Server(checkout)
+    running = Up(checkout)
     running.wait("deployments", lambda: len(running.ask("deployments/filter")) >= 3)
     yield running
     running.stop()
     wait_until_nothing_runs(checkout)
 
 
-def start(server: Server, name: str, epochs: int, workers: int) -> str:
+def start(server: Up, name: str, epochs: int, workers: int) -> str:
     train = {"epochs": epochs, "workers": workers, "batch_size": 32, "threads": 1, "validate_every": 1}
     return server.start("retrain", experiment={"name": name, "train": train, **OPTIONS})
 
 
-def test_killed_server_is_started_again_and_the_run_ends_right(server: Server, checkout: Path) -> None:
-    run = start(server, "alone", 12, 0)
+def test_killed_server_is_started_again_and_the_run_ends_right(server: Up, checkout: Path) -> None:
+    run = start(server, "alone", 40, 0)
     events = Events(checkout, "alone")
     events.wait_for_epoch(2)
     kill_server(server)
@@ -60,20 +60,20 @@ def test_killed_server_is_started_again_and_the_run_ends_right(server: Server, c
     wait_until_no_run_is_left(checkout)
 
 
-def test_killed_server_of_runs_marks_them_and_they_go_on(server: Server, checkout: Path) -> None:
-    run = start(server, "again", 12, 0)
+def test_killed_server_of_runs_marks_them_and_they_go_on(server: Up, checkout: Path) -> None:
+    run = start(server, "again", 40, 0)
     events = Events(checkout, "again")
     events.wait_for_epoch(2)
     part_of(server, "flows.deployments").kill()
     assert ended(server, run) == "CRASHED"
     wait_until_no_run_is_left(checkout)
     server.wait("deployments", lambda: "again" in Path(server.log.name).read_text())
-    assert ended(server, start(server, "again", 12, 0)) == "COMPLETED"
+    assert ended(server, start(server, "again", 40, 0)) == "COMPLETED"
     assert events.resumed[0] >= 2
     assert [row.version for row in registry.list_versions(checkout, "again")] == ["v1"]
 
 
-def test_killed_ray_worker_and_raylet_then_cancel_leaves_no_process(server: Server, checkout: Path) -> None:
+def test_killed_ray_worker_and_raylet_then_cancel_leaves_no_process(server: Up, checkout: Path) -> None:
     run = start(server, "rays", LONG, 1)
     events = Events(checkout, "rays")
     events.wait_for_epoch(1)
@@ -88,7 +88,7 @@ def test_killed_ray_worker_and_raylet_then_cancel_leaves_no_process(server: Serv
     wait_until_no_run_is_left(checkout)
 
 
-def test_cancelled_run_goes_on_after_its_driver_is_killed_too(server: Server, checkout: Path) -> None:
+def test_cancelled_run_goes_on_after_its_driver_is_killed_too(server: Up, checkout: Path) -> None:
     before = Events(checkout, "rays").epoch()
     run = start(server, "rays", LONG, 1)
     events = Events(checkout, "rays")
@@ -127,18 +127,18 @@ class Events:
         wait_for(f"start number {count}", lambda: len(self.resumed) == count, 180)
 
 
-def ended(server: Server, run: str) -> str:
+def ended(server: Up, run: str) -> str:
     state = server.wait("the end", lambda: (s := server.run(run)["state_type"]) in ENDED and s, 300)
     return str(state)
 
 
-def part_of(server: Server, words: str) -> psutil.Process:
+def part_of(server: Up, words: str) -> psutil.Process:
     """The process of ``kp up`` whose command holds the words."""
     children = psutil.Process(server.process.pid).children()
     return next(child for child in children if words in " ".join(child.cmdline()))
 
 
-def kill_server(server: Server) -> None:
+def kill_server(server: Up) -> None:
     part = part_of(server, "prefect server start")
     for process in (part, *part.children(recursive=True)):
         process.kill()
@@ -151,7 +151,7 @@ def stages(checkout: Path) -> list[psutil.Process]:
 
 def processes_of_ray(checkout: Path) -> list[psutil.Process]:
     mark = f"kp-ray-{os.getuid()}-"
-    return [process for process in stages(checkout) if mark in " ".join(process.cmdline() + [str(process.environ())])]
+    return [process for process in stages(checkout) if mark in " ".join([*process.cmdline(), str(process.environ())])]
 
 
 def kill_in_ray(checkout: Path, words: str) -> None:

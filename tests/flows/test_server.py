@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +16,11 @@ from typing import Any
 
 import psutil
 import pytest
-from up import Server
 
 from flows.server import refuse_taken_port
 from kpmodels.errors import UserError
+
+KP = [sys.executable, "-c", "from flows.cli import main; main()"]
 
 
 def test_port_in_use_is_refused_with_the_remedy() -> None:
@@ -24,6 +29,51 @@ def test_port_in_use_is_refused_with_the_remedy() -> None:
         taken.listen()
         with pytest.raises(UserError, match="kp up --port"):
             refuse_taken_port("127.0.0.1", taken.getsockname()[1])
+
+
+def two_free_ports() -> int:
+    for port in range(20000, 60000, 101):
+        try:
+            refuse_taken_port("127.0.0.1", port)
+            refuse_taken_port("127.0.0.1", port + 1)
+        except UserError:
+            continue
+        return port
+    raise AssertionError("no free ports")
+
+
+class Server:
+    """A running ``kp up``."""
+
+    def __init__(self, checkout: Path) -> None:
+        self.port = two_free_ports()
+        hidden = ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_SERVER_DATABASE_CONNECTION_URL")
+        environment = {key: value for key, value in os.environ.items() if key not in hidden}
+        environment |= {"PYTHONPATH": str(checkout), "PREFECT_RUNNER_POLL_FREQUENCY": "2"}
+        command = [*KP, "up", "--port", str(self.port)]
+        self.log = (checkout / ".runs" / "up.log").open("w+b")
+        self.process = subprocess.Popen(command, cwd=checkout, env=environment, stdout=self.log, stderr=self.log)
+
+    def ask(self, path: str, **content: Any) -> Any:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/api/{path}",
+            json.dumps(content).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+    def wait(self, what: str, check: Any, seconds: float = 180) -> Any:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            assert self.process.poll() is None, "kp up stopped: " + Path(self.log.name).read_text()[-2000:]
+            try:
+                if found := check():
+                    return found
+            except OSError:
+                pass
+            time.sleep(0.5)
+        raise AssertionError(f"{what} did not come: " + Path(self.log.name).read_text()[-2000:])
 
 
 @pytest.fixture
