@@ -27,7 +27,9 @@ SHELL = {
     "shell.py",
     "tables.py",
 }
-ONLY_REPORTED = ("evaluation/report", "evaluation/gate.py", "evaluation/comparison.py", "evaluation/significance.py")
+ONLY_REPORTED = tuple(
+    f"evaluation/{name}" for name in ("report", "comparison.py", "gate.py", "significance.py", "trade_off.py")
+)
 RECORD = "run.json"
 
 Identity = dict[str, Any]
