@@ -13,18 +13,18 @@ import psutil  # type: ignore[import-untyped]
 from flows import git
 from flows.process import GRACE_SECONDS
 
-RUN, STORAGE = "KP_RUN", "KP_RUN_STORAGE"  # in the environment of every stage, and so of all that it starts
+MARK = "KP_PROGRESS"  # in the environment of every stage, and so of all that it starts; of one run of one repository
 
 
-def processes_of(run: str, storage: Path) -> list[psutil.Process]:
+def processes_of(progress_file: Path) -> list[psutil.Process]:
     """The living processes that stages of a run started, and those that these started: also Ray's, and orphans."""
     ours = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
-    return [process for process in psutil.process_iter() if process.pid not in ours and _is_of(process, run, storage)]
+    return [process for process in psutil.process_iter() if process.pid not in ours and _is_of(process, progress_file)]
 
 
-def end_processes(run: str, storage: Path, grace: float = GRACE_SECONDS) -> int:
+def end_processes(progress_file: Path, grace: float = GRACE_SECONDS) -> int:
     """End what is left of a run that was killed: politely, then for good. How many processes there were."""
-    left = processes_of(run, storage)
+    left = processes_of(progress_file)
     for end, patience in ((psutil.Process.terminate, grace), (psutil.Process.kill, 5.0)):
         for process in left:
             try:
@@ -32,7 +32,7 @@ def end_processes(run: str, storage: Path, grace: float = GRACE_SECONDS) -> int:
             except psutil.Error:
                 continue
         psutil.wait_procs(left, timeout=patience if left else 0)
-        if not processes_of(run, storage):
+        if not processes_of(progress_file):
             break
     return len(left)
 
@@ -44,10 +44,10 @@ def remove_git_locks(worktree: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _is_of(process: psutil.Process, run: str, storage: Path) -> bool:
+def _is_of(process: psutil.Process, progress_file: Path) -> bool:
     try:
         environment = process.environ()
         alive = process.status() != psutil.STATUS_ZOMBIE
     except (psutil.Error, OSError):
         return False
-    return alive and (environment.get(RUN), environment.get(STORAGE)) == (run, str(storage))
+    return alive and environment.get(MARK) == str(progress_file)

@@ -66,7 +66,7 @@ class Workspace:
         if not lock.acquire(wait):
             raise UserError(f"the run {run} is open in {lock.holder()}", "wait for it, or end it, or name another run")
         try:
-            leftovers.end_processes(run, training_storage(repository))
+            leftovers.end_processes(repository / ".runs" / f"{run}.progress.jsonl")
             return cls._open(repository, run, lock, snapshot, revision)
         except BaseException:
             lock.release()
