@@ -12,7 +12,7 @@ from fault_tools import Kp, git, leftovers_in, server_address, small_disk, wait_
 from flows import data_versions
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
-IMAGES = 16
+IMAGES = 80
 
 
 @pytest.fixture(scope="module")
