@@ -6,11 +6,14 @@ import base64
 import json
 import os
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ParamSpec, cast
 from uuid import UUID
 
+from prefect import get_run_logger
 from prefect.artifacts import (
     create_image_artifact,
     create_link_artifact,
@@ -21,6 +24,22 @@ from prefect.artifacts import (
 )
 
 from kpmodels.tables import NAMES
+
+Arguments = ParamSpec("Arguments")
+PAUSE = 10.0  # seconds without an attempt, after one failed
+
+
+def best_effort(show: Callable[Arguments, None]) -> Callable[Arguments, None]:
+    """Something that only shows: where the server cannot be reached, a warning, and the run goes on without."""
+
+    @wraps(show)
+    def attempt(*words: Arguments.args, **named: Arguments.kwargs) -> None:
+        try:
+            show(*words, **named)
+        except Exception as error:
+            get_run_logger().warning("the run's page lacks something (%s): %s", show.__name__, error)
+
+    return attempt
 
 
 class TrainingProgress:
@@ -33,8 +52,11 @@ class TrainingProgress:
 
     def __init__(self, path: Path, key: str) -> None:
         self.path = path
+        self.key = artifact_key(key)
         self.position = 0
-        self.artifact = cast(UUID, create_progress_artifact(0.0, key=artifact_key(key), description="training"))
+        self.artifact: UUID | None = None
+        self.silent_until = 0.0
+        self._show(0.0, "training")
 
     def update(self) -> None:
         """Read what was appended since the last call and move the bar."""
@@ -55,12 +77,27 @@ class TrainingProgress:
         done, total = int(last["epoch"]), max(int(last["epochs"]), 1)
         figures = {"loss": last.get("loss"), "score": (last.get("val") or {}).get("score")}
         words = ", ".join(f"{name} {value:.4g}" for name, value in figures.items() if isinstance(value, float))
-        update_progress_artifact(self.artifact, 100.0 * done / total, description=f"epoch {done} of {total}: {words}")
+        self._show(100.0 * done / total, f"epoch {done} of {total}: {words}")
 
     def finish(self) -> None:
         """Fill the bar: the training is over, or was not needed."""
         self.update()
-        update_progress_artifact(self.artifact, 100.0)
+        self.silent_until = 0.0
+        self._show(100.0)
+
+    def _show(self, percent: float, description: str | None = None) -> None:
+        """Move the bar; where the server does not answer, the training goes on without, and it is tried again later."""
+        if time.monotonic() < self.silent_until:
+            return
+        told: dict[str, Any] = {"description": description} if description else {}
+        try:
+            if self.artifact is None:
+                self.artifact = cast(UUID, create_progress_artifact(percent, key=self.key, **told))
+            else:
+                update_progress_artifact(self.artifact, percent, **told)
+        except Exception as error:
+            self.silent_until = time.monotonic() + PAUSE
+            get_run_logger().warning("the progress bar stands still: %s", error)
 
 
 def _event(line: str) -> dict[str, Any]:
@@ -71,6 +108,7 @@ def _event(line: str) -> dict[str, Any]:
         return {}
 
 
+@best_effort
 def show_metrics(key: str, columns: Mapping[str, Mapping[str, object]]) -> None:
     """A table with one row per metric and one column per model."""
     rows = []
@@ -81,6 +119,7 @@ def show_metrics(key: str, columns: Mapping[str, Mapping[str, object]]) -> None:
     create_table_artifact(rows, key=artifact_key(key), description="Metrics")
 
 
+@best_effort
 def show_pictures(key: str, pictures: list[Path]) -> None:
     """Show small pictures on the run's page."""
     for number, picture in enumerate(pictures):
@@ -91,6 +130,7 @@ def show_pictures(key: str, pictures: list[Path]) -> None:
         )
 
 
+@best_effort
 def show_report(key: str, report: Path, summary: str) -> None:
     """A link to the report, and the run's outcome in words."""
     link = report_link(report)

@@ -28,7 +28,7 @@ def _head_holds(repository: Path, name: str) -> bool:
     text = git.show(repository, "HEAD", pointer.FILE)
     if text is None:
         return False
-    with Workspace.create(repository, f"adopt-{name}", revision="HEAD") as workspace:
+    with Workspace.create(repository, f"adopt-{name}", revision="HEAD", wait=600) as workspace:
         found = bool(pointer.of(pointer.read(workspace.path, text), name))
         workspace.remove()
     return found

@@ -27,7 +27,9 @@ def champion_results(workspace: Workspace, name: str, data: str) -> tuple[ModelV
     if champion is None:
         return None
     ours = read_json(workspace.path / "results" / name / "about.json")
-    view = Workspace.create(workspace.repository, f"view-{name}-{champion.version}", revision=champion.commit)
+    view = Workspace.create(
+        workspace.repository, f"view-{name}-{champion.version}", revision=champion.commit, wait=3600
+    )
     with view:
         try:
             view.pull([f"models/{name}", f"results/{name}"])

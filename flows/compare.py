@@ -14,6 +14,7 @@ from flows.artifacts import show_metrics, show_report
 from flows.bundled import resolve_or_adopt
 from flows.data_versions import DataVersion
 from flows.named_experiments import choose_entries
+from flows.reconcile import note_process
 from flows.repository import find_repository
 from flows.several import Measured, measure_all
 from flows.stages import call, read_json
@@ -28,7 +29,13 @@ class CompareResult(BaseModel):
     report: Path
 
 
-@flow(name="compare", flow_run_name="compare {entries}", persist_result=False, validate_parameters=True)
+@flow(
+    name="compare",
+    flow_run_name="compare {entries}",
+    persist_result=False,
+    on_running=[note_process],
+    validate_parameters=True,
+)
 def compare(
     entries: Annotated[list[str], Field(min_length=2)],
     data: str = "",

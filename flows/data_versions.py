@@ -99,6 +99,8 @@ def prepare(workspace: Workspace, name: str) -> DataVersion | None:
     with exclusive(workspace.repository, "registry-data"):
         base = latest(workspace.repository, name)
         text = newest(workspace)
+    for left in (workspace.path / pointer.FOLDER).glob(".*.new-*"):  # of a killed build: `dvc add` would take it along
+        shutil.rmtree(left)
     listing = pointer.read(workspace.path, text)
     if text is not None and pointer.of(listing, name):
         _check_out(workspace, text, name)

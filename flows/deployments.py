@@ -74,6 +74,10 @@ def serve_all() -> None:
 
     from prefect import serve
 
+    from flows.reconcile import crash_the_dead
+
+    for run in crash_the_dead(repository):
+        print(f"flow run {run!r} was marked as crashed: its process is gone", flush=True)
     serve(*deployments(repository), limit=AT_ONCE, print_starting_message=False)
 
 

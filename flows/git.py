@@ -7,6 +7,7 @@ wait for a passphrase, and `dvc install`ed hooks would pull and push behind our 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from kpmodels.errors import UserError
 QUIET = ("-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false", "-c", "tag.gpgSign=false", "-c", "gc.auto=0")
 # A git hook, or a tool that runs us from one, sets these; they would redirect us to its own index or work tree.
 _REDIRECTING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
+_LOCKED = re.compile(r"Unable to create '([^']+\.lock)': File exists")
 MAX_SNAPSHOT_BYTES = 50_000_000
 
 
@@ -58,6 +60,10 @@ def git(folder: Path, *words: str, env: Mapping[str, str] | None = None, text: s
         raise UserError(problem.splitlines()[0], f"git config --global --add safe.directory {folder}")
     if "No space left on device" in problem:
         raise UserError(f"no space left on the disk of {folder}", "free some space (`kp gc` lists what runs hold)")
+    if lock := _LOCKED.search(problem):
+        raise UserError(
+            f"another git is at work here, or one was killed: {lock[1]} exists", f"if no git runs: rm {lock[1]}"
+        )
     raise GitError(f"git {' '.join(words)} failed in {folder}: {problem}")
 
 

@@ -13,8 +13,9 @@ from prefect.artifacts import create_markdown_artifact
 from pydantic import BaseModel, Field
 
 from flows import data_versions, git
-from flows.artifacts import artifact_key, show_pictures
+from flows.artifacts import artifact_key, best_effort, show_pictures
 from flows.data_versions import DataVersion
+from flows.reconcile import note_process
 from flows.repository import find_repository
 from flows.stages import call, read_json
 from flows.workspace import Workspace
@@ -35,7 +36,7 @@ class IngestResult(BaseModel):
     report: dict[str, Any]
 
 
-@flow(name="ingest", flow_run_name="ingest {name}", persist_result=False)
+@flow(name="ingest", flow_run_name="ingest {name}", persist_result=False, on_running=[note_process])
 def ingest(
     source: Annotated[str, Field(min_length=1)],
     name: Annotated[str, Field(pattern=DATA_NAME)],
@@ -121,6 +122,7 @@ def register(workspace: Workspace, name: str, report: dict[str, Any], base: Data
     return made
 
 
+@best_effort
 def show(workspace: Workspace, name: str, made: DataVersion, base: DataVersion | None, report: dict[str, Any]) -> None:
     """Put what is new on the run's page, with a sheet of labelled images."""
     folder = workspace.repository / ".runs" / "reports" / f"{name}-{made.version}"

@@ -26,6 +26,7 @@ from flows.nightly_report import Outcome, in_words, write_page
 from flows.nightly_settings import NightlySource, check_experiments
 from flows.notify import notify, on_failure
 from flows.parallel import run_parallel
+from flows.reconcile import note_process
 from flows.registry_tags import ModelVersion
 from flows.repository import Lock, find_repository, runs_folder
 from flows.retrain import RetrainResult, retrain
@@ -42,7 +43,7 @@ class NightlyResult(BaseModel):
 
 
 @flow(
-    name="nightly", persist_result=False, validate_parameters=True,
+    name="nightly", persist_result=False, on_running=[note_process], validate_parameters=True,
     on_failure=[on_failure], on_crashed=[on_failure],
 )  # fmt: skip
 def nightly(

@@ -20,6 +20,7 @@ from flows.bundled import resolve_or_adopt
 from flows.data_versions import DataVersion
 from flows.hausdorff_weights import GRID, PLAIN, Weights, with_weights
 from flows.named_experiments import choose_experiment
+from flows.reconcile import note_process
 from flows.repository import find_repository
 from flows.retrain import retrain
 from flows.several import Measured, measure_all
@@ -40,7 +41,7 @@ class OperatingPointsResult(BaseModel):
 
 
 @flow(
-    name="operating-points", flow_run_name="operating points of {experiment}", persist_result=False,
+    name="operating-points", flow_run_name="operating points of {experiment}", persist_result=False, on_running=[note_process],
     validate_parameters=True,
 )  # fmt: skip
 def operating_points(

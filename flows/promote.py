@@ -9,10 +9,11 @@ from prefect import flow, get_run_logger
 from pydantic import Field
 
 from flows import registry
+from flows.reconcile import note_process
 from flows.repository import find_repository
 
 
-@flow(name="promote", flow_run_name="promote {model}", persist_result=False)
+@flow(name="promote", flow_run_name="promote {model}", persist_result=False, on_running=[note_process])
 def promote(
     model: Annotated[str, Field(min_length=1)],
     version: Annotated[str, Field(pattern=r"^(v\d+)?$")] = "",

@@ -177,12 +177,23 @@ def registry_tags(repository: Path, name: str | None = None) -> list[str]:
     return found
 
 
+def complete(repository: Path, name: str | None = None) -> None:
+    """Makes the plain tags `name@v3` that are missing: whoever registered was killed between the two tags."""
+    with exclusive(repository, "registry"):
+        present = set(registry_tags(repository, name))
+        for row in list_versions(repository, name, kind=None):
+            if str(row) not in present and "." not in row.version:
+                make_alias(repository, str(row), row.commit, row.message)
+
+
 def push_tags(repository: Path, names: Sequence[str] | None = None) -> bool:
     """Pushes the registry's tags (of these names, or of all) to the git remote; False when there is no git remote.
 
     Raises UserError when the remote cannot be reached or holds another commit under one of the names.
     """
     every: Sequence[str | None] = names or [None]
+    for name in every:
+        complete(repository, name)
     wanted = [tag for name in every for tag in registry_tags(repository, name)]
     return git.push(repository, [f"refs/tags/{tag}" for tag in wanted])
 

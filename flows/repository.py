@@ -53,8 +53,16 @@ class Lock:
         self.path = path
         self._descriptor: int | None = None
 
-    def acquire(self) -> bool:
-        """Takes the lock; False when another holder (also another object of this process) has it."""
+    def acquire(self, wait: float = 0.0) -> bool:
+        """Takes the lock; False when another holder (also another object of this process) keeps it over `wait` seconds."""
+        deadline = time.monotonic() + wait
+        while not self._acquire():
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.05)
+        return True
+
+    def _acquire(self) -> bool:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -62,6 +70,9 @@ class Lock:
         except BlockingIOError:
             os.close(descriptor)
             return False
+        if not _is_at(self.path, descriptor):  # whoever held it has removed the file meanwhile
+            os.close(descriptor)
+            return self._acquire()
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
@@ -78,6 +89,13 @@ class Lock:
         return f"process {pid}" if pid else "another process"
 
 
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
 @contextmanager
 def exclusive(repository: Path, name: str, timeout: float = 300.0) -> Iterator[None]:
     """Only one process at a time works inside, per repository and name; others wait.
@@ -85,11 +103,8 @@ def exclusive(repository: Path, name: str, timeout: float = 300.0) -> Iterator[N
     Raises UserError when `timeout` seconds did not suffice.
     """
     lock = Lock(git_folder(repository) / "kp" / f"{name}.lock")
-    deadline = time.monotonic() + timeout
-    while not lock.acquire():
-        if time.monotonic() > deadline:
-            raise UserError(f"{lock.holder()} has held {lock.path} for over {timeout:g} s", "end it, then try again")
-        time.sleep(0.05)
+    if not lock.acquire(timeout):
+        raise UserError(f"{lock.holder()} has held {lock.path} for over {timeout:g} s", "end it, then try again")
     try:
         yield
     finally:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 from flows import git, machine, registry
 from flows.artifacts import artifact_key
 from flows.notify import on_failure
+from flows.reconcile import note_process
 from flows.registry_tags import ModelVersion
 from flows.repository import find_repository, runs_folder
 from flows.stages import read_json, run_stage
@@ -43,7 +44,7 @@ class ReproduceResult(BaseModel):
 
 @flow(
     name="reproduce", flow_run_name="reproduce {model}@{version}", persist_result=False, validate_parameters=True,
-    on_failure=[on_failure], on_crashed=[on_failure],
+    on_running=[note_process], on_failure=[on_failure], on_crashed=[on_failure],
 )  # fmt: skip
 def reproduce(
     model: Annotated[str, Field(min_length=1)],

@@ -22,13 +22,15 @@ from flows.data_versions import DataVersion
 from flows.experiment_run import commit_run, open_workspace, results_folder, train_and_evaluate
 from flows.gate import Decision, ask_gate
 from flows.lockfile import stage_hashes
+from flows.reconcile import note_process
 from flows.registry_tags import ModelVersion
-from flows.repository import find_repository
+from flows.repository import exclusive, find_repository
 from flows.stages import call, read_json
 from flows.workspace import Workspace
 from kpmodels.config import Experiment
 
 DEFAULT = Experiment()
+GATE_SECONDS = 3600  # that another run of the name may take to measure the champion
 IN_ONE_LINE = (
     "oks_ap",
     "oks_ap_assumed_sigmas",
@@ -63,7 +65,13 @@ class RetrainResult(BaseModel):
     report: Path
 
 
-@flow(name="retrain", flow_run_name="retrain {experiment.name}", persist_result=False, validate_parameters=True)
+@flow(
+    name="retrain",
+    flow_run_name="retrain {experiment.name}",
+    persist_result=False,
+    on_running=[note_process],
+    validate_parameters=True,
+)
 def retrain(experiment: Experiment = DEFAULT, force: bool = False, snapshot: bool = True) -> RetrainResult:
     """Train, evaluate and register one detector; it becomes champion when the gate says so.
 
@@ -76,15 +84,17 @@ def retrain(experiment: Experiment = DEFAULT, force: bool = False, snapshot: boo
     data = resolve_or_adopt(repository, experiment.data.name, experiment.data.version)
     with open_workspace(repository, experiment, data, snapshot) as workspace:
         results = train_and_evaluate(workspace, experiment, data, force)
-        before = champion_results(workspace, experiment.name, data.name)
-        version, unchanged, decision = decide_and_register(workspace, experiment, data, before)
+        with exclusive(repository, f"gate-{experiment.name}", GATE_SECONDS):
+            before = champion_results(workspace, experiment.name, data.name)
+            version, unchanged, decision = decide_and_register(workspace, experiment, data, before)
+            is_champion = settle(repository, version, decision)
         report = write_report(workspace, experiment, version, before)
         result = RetrainResult(
             run=workspace.run,
             model=version.name,
             version=version.version,
             data=str(data),
-            champion=settle(repository, version, decision),
+            champion=is_champion,
             unchanged=unchanged,
             reason=decision.reason,
             figures=decision.figures,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 import socket
@@ -11,6 +10,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 
 from flows.environment import prepare_environment, running_server, server_file
@@ -18,10 +19,13 @@ from flows.repository import runs_folder
 from kpmodels.errors import UserError
 
 START_SECONDS = 180
+RESTARTS, RESTARTS_WITHIN = 5, 3600.0  # of parts that stopped by themselves
 
 
 def up(repository: Path, host: str = "127.0.0.1", port: int = 4200) -> None:
     """Start the server and serve the deployments until Ctrl-C, which stops all that was started.
+
+    A part that stops by itself is started again; runs go on meanwhile.
 
     The next port serves the reports and pictures of the runs, so that the pages of the UI can link to them.
 
@@ -38,31 +42,64 @@ def up(repository: Path, host: str = "127.0.0.1", port: int = 4200) -> None:
     environment = {**os.environ, "PREFECT_API_URL": address, "KP_REPORTS_URL": reports}
     pages = runs_folder(repository) / "reports"
     pages.mkdir(exist_ok=True)
-    children: list[subprocess.Popen[bytes]] = []
+    parts = [
+        Part("Prefect server", ("prefect", "server", "start", "--host", host, "--port", str(port)), address),
+        Part("reports", ("http.server", str(port + 1), "--bind", host, "--directory", str(pages))),
+        Part("deployments", ("flows.deployments",)),
+    ]
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        start = functools.partial(_start, children, repository, environment)
-        start("prefect", "server", "start", "--host", host, "--port", str(port))
-        _wait_until_healthy(address, children[0])
-        server_file(repository).write_text(address + "\n")
-        start("http.server", str(port + 1), "--bind", host, "--directory", str(pages))
-        start("flows.deployments")
+        for part in parts:
+            part.start(repository, environment)
+            server_file(repository).write_text(address + "\n")
         print(f"\nPrefect UI: http://{host}:{port}\nreports:    {reports}\nStop everything with Ctrl-C.\n", flush=True)
-        _wait_for_first(children)
+        keep_running(parts, repository, environment)
     except KeyboardInterrupt:
         print("\nstopping", flush=True)
     finally:
         signal.signal(signal.SIGTERM, previous)
         server_file(repository).unlink(missing_ok=True)
-        for child in reversed(children):
-            _stop(child)
+        for part in reversed(parts):
+            part.stop()
 
 
-def _start(
-    children: list[subprocess.Popen[bytes]], repository: Path, environment: dict[str, str], module: str, *words: str
-) -> None:
-    command = [sys.executable, "-m", module, *words]
-    children.append(subprocess.Popen(command, env=environment, cwd=repository, start_new_session=True))
+@dataclass
+class Part:
+    """A process of the service, in a group of its own: ``python -m`` words. With an address, it is up when that answers."""
+
+    name: str
+    words: tuple[str, ...]
+    address: str = ""
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self, repository: Path, environment: dict[str, str]) -> None:
+        command = [sys.executable, "-m", *self.words]
+        self.process = subprocess.Popen(command, env=environment, cwd=repository, start_new_session=True)
+        if self.address:
+            _wait_until_healthy(self.address, self.process)
+
+    def stopped(self) -> bool:
+        return self.process is not None and self.process.poll() is not None
+
+    def stop(self) -> None:
+        """End it and all of its own children."""
+        if self.process is not None:
+            _stop(self.process)
+
+
+def keep_running(parts: list[Part], repository: Path, environment: dict[str, str]) -> None:
+    """Start again what stopped by itself; return when that happens too often, since something is wrong then."""
+    moments: deque[float] = deque(maxlen=RESTARTS)
+    while True:
+        for part in [part for part in parts if part.stopped()]:
+            if len(moments) == RESTARTS and time.monotonic() - moments[0] < RESTARTS_WITHIN:
+                print(f"{part.name} stopped again; stopping the rest", flush=True)
+                return
+            moments.append(time.monotonic())
+            print(f"{part.name} stopped; starting it again", flush=True)
+            part.stop()
+            part.start(repository, environment)
+        time.sleep(0.5)
 
 
 def refuse_taken_port(host: str, port: int) -> None:
@@ -93,13 +130,6 @@ def _wait_until_healthy(address: str, server: subprocess.Popen[bytes]) -> None:
         except (urllib.error.URLError, OSError):
             time.sleep(0.5)
     raise UserError(f"the Prefect server did not answer at {address} within {START_SECONDS} s")
-
-
-def _wait_for_first(children: list[subprocess.Popen[bytes]]) -> None:
-    """Return when any child ends; the others are then stopped too."""
-    while all(child.poll() is None for child in children):
-        time.sleep(0.5)
-    print("a part of the service stopped; stopping the rest", flush=True)
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:

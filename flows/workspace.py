@@ -15,13 +15,13 @@ from typing import Any
 
 import yaml
 
-from flows import dvc, git
+from flows import dvc, git, leftovers
 from flows.process import Completed, LineCallback
 from flows.repository import Lock, exclusive, runs_folder, training_storage
 from kpmodels.errors import UserError
 
 COMMITTED = ("params.yaml", "datasets.dvc", "dvc.lock", "metrics")
-RESERVED = ("train", "prefect")
+RESERVED = ("train", "prefect", "flows", "reports")
 _RUN_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]|\.(?!\.))*")
 
 
@@ -47,12 +47,15 @@ class Workspace:
         self._lock = lock
 
     @classmethod
-    def create(cls, repository: Path, run: str, *, snapshot: bool = True, revision: str | None = None) -> Workspace:
-        """Opens the run's worktree, making it when it is not there.
+    def create(
+        cls, repository: Path, run: str, *, snapshot: bool = True, revision: str | None = None, wait: float = 0.0
+    ) -> Workspace:
+        """Opens the run's worktree, making it when it is not there. What a killed run of the name left behind is ended.
 
         Args:
             snapshot: Uncommitted changes of the checkout become a commit that the run stands on; else they are refused.
             revision: Stand on this commit instead, whatever the checkout holds.
+            wait: Seconds to wait for another process that has the run open.
 
         Raises:
             UserError: a bad run name, the run is open elsewhere, no identity for the snapshot, changes refused.
@@ -60,9 +63,10 @@ class Workspace:
         if not _RUN_NAME.fullmatch(run) or run in RESERVED or run.endswith((".lock", ".part")):
             raise UserError(f"{run!r} cannot name a run", "use letters, digits, '-', '_' and single dots; not 'train'")
         lock = Lock(runs_folder(repository) / f"{run}.lock")
-        if not lock.acquire():
+        if not lock.acquire(wait):
             raise UserError(f"the run {run} is open in {lock.holder()}", "wait for it, or end it, or name another run")
         try:
+            leftovers.end_processes(repository / ".runs" / f"{run}.progress.jsonl")
             return cls._open(repository, run, lock, snapshot, revision)
         except BaseException:
             lock.release()
@@ -73,6 +77,7 @@ class Workspace:
         path = repository / ".runs" / run
         kept = git.resolve(repository, f"refs/runs/{run}")
         if (path / ".dvc" / "config.local").exists() and git.succeeds(path, "rev-parse", "--verify", "HEAD"):
+            leftovers.remove_git_locks(path)
             dvc.share_cache(repository, path)
             return cls(repository, run, lock, True, f"goes on in {path}, at commit {git.head(path)[:8]}")
         commit, note = (
@@ -167,8 +172,8 @@ class Workspace:
         with exclusive(self.repository, "worktrees"):
             git.remove_worktree(self.repository, self.path)
         self.progress_file.unlink(missing_ok=True)
-        self.close()
         self._lock.path.unlink(missing_ok=True)
+        self.close()
 
 
 def _base(repository: Path, snapshot: bool, revision: str | None) -> tuple[str, str]:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))  # helpers next to the tests can be imported
+
 PIPELINE = """
 stages:
   train:

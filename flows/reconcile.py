@@ -1,0 +1,65 @@
+"""Flow runs that their process cannot end any more: killed, it leaves them `Running` on the server for ever.
+
+Every flow notes its process by a file `.runs/flows/<flow run>` that it keeps locked (`on_running=[note_process]`). The
+system frees the lock when the process dies, however it dies. So a file that is free names a run that nobody works on,
+and when the deployments start, such a run is marked as crashed. Runs of other machines have no file here.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelled, Crashed
+
+from flows.repository import Lock, find_repository, runs_folder
+
+WHY = "its process was killed, or the machine stopped; started again, it goes on from what was finished"
+_held: dict[tuple[int, UUID], Lock] = {}  # as long as this process lives; a fork of it holds nothing
+
+
+def note_process(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
+    """A hook of every flow: this process works on the run."""
+    lock = Lock(_folder(find_repository(Path.cwd())) / str(flow_run.id))
+    if lock.acquire():
+        _held[os.getpid(), flow_run.id] = lock
+
+
+def crash_the_dead(repository: Path) -> list[str]:
+    """Mark the runs whose process is gone as crashed, or as cancelled where that was asked for; their names."""
+    told = []
+    with get_client(sync_client=True) as client:
+        for path in sorted(_folder(repository).iterdir()):
+            lock = Lock(path)
+            if not lock.acquire():
+                continue
+            try:
+                name = _crash(client, UUID(path.name))
+                path.unlink()
+                told += [name] if name else []
+            except (ObjectNotFound, ValueError):
+                pass  # of another server, which may know it
+            finally:
+                lock.release()
+    return told
+
+
+def _crash(client: SyncPrefectClient, run: UUID) -> str:
+    """The run's name where it had not ended; else empty."""
+    found = client.read_flow_run(run)
+    if found.state is None or found.state.is_final():
+        return ""
+    ended: State[Any] = Cancelled(message=WHY) if found.state.is_cancelling() else Crashed(message=WHY)
+    client.set_flow_run_state(run, ended, force=True)
+    return found.name
+
+
+def _folder(repository: Path) -> Path:
+    folder = runs_folder(repository) / "flows"
+    folder.mkdir(exist_ok=True)
+    return folder
