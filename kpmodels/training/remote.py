@@ -9,12 +9,14 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import ray
 import ray.train
 from ray.train.backend import Backend, BackendConfig
 
+from kpmodels.errors import UserError
 from kpmodels.training.job import Job, note_failure, read_failure
 
 
@@ -33,6 +35,7 @@ def work_in_ray(config: dict[str, Any]) -> None:
     from kpmodels.training.worker import work
 
     job = Job(**config["job"])
+    _see(job)
     if read_failure(job) is not None:
         return
     context = ray.train.get_context()
@@ -44,6 +47,16 @@ def work_in_ray(config: dict[str, Any]) -> None:
     except Exception as error:
         note_failure(job, error)
         raise
+
+
+def _see(job: Job) -> None:
+    """Raise a UserError where this node lacks the data set or the run's folder, which it would make anew for itself."""
+    for folder in (job.data, job.folder):
+        if not Path(folder).is_dir():
+            raise UserError(
+                f"node {ray.util.get_node_ip_address()} does not see {folder}",
+                "mount the shared storage under the same path on every node, and name it with KP_STORAGE",
+            )
 
 
 @dataclass
