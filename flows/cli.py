@@ -5,16 +5,14 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from flows.cli_data import data_app
+from flows.cli_flows import flows_app
 from kpmodels.cli import app as models_app
 from kpmodels.shell import run_app
-
-if TYPE_CHECKING:
-    from flows.retrain import RetrainResult
 
 app = typer.Typer(
     name="kp",
@@ -24,6 +22,7 @@ app = typer.Typer(
     help="Train, evaluate and register keypoint detectors: every run a commit, every version a tag, every byte in DVC.",
 )
 app.add_typer(data_app, name="data")
+app.registered_commands.extend(flows_app.registered_commands)
 app.registered_commands.extend(models_app.registered_commands)
 
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a registered model.")]
@@ -32,6 +31,7 @@ ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a regis
 @app.command(epilog="Example: kp demo")
 def demo() -> None:
     """One full cycle on the bundled data: data version, training, evaluation, registered champion."""
+    from flows.cli_flows import print_result
     from flows.demo import run_demo
 
     print_result(run_demo(_repository()))
@@ -48,40 +48,6 @@ def up(
     from flows.server import up as run_up
 
     run_up(_repository(), host, port)
-
-
-@app.command(
-    epilog="Examples: kp retrain --data openfield --detector heatmap --set train.epochs=50 | "
-    "kp retrain --experiment cells-locator --workers 2"
-)
-def retrain(
-    experiment: Annotated[str, typer.Option(help="A named experiment of flows/experiments.")] = "",
-    data: Annotated[str, typer.Option(help="Data set, NAME or NAME@vN.")] = "",
-    detector: Annotated[str, typer.Option(help="Detector kind; its options have their defaults.")] = "",
-    assignments: Annotated[list[str], typer.Option("--set", help="key=value on top; see kp options.")] = [],  # noqa: B006
-    workers: Annotated[int | None, typer.Option(help="Ray Train workers; 0 trains without Ray.", min=0)] = None,
-    force: Annotated[bool, typer.Option(help="Train anew although nothing changed.")] = False,
-    snapshot: Annotated[
-        bool, typer.Option(help="Take uncommitted changes into the run's commit; else refuse to run with them.")
-    ] = True,
-    dry_run: Annotated[bool, typer.Option(help="Print the resolved experiment and stop.")] = False,
-) -> None:
-    """Train, evaluate and register a detector; it becomes champion if the gate says so."""
-    from flows.named_experiments import choose_experiment
-
-    changes = [*assignments, *([] if workers is None else [f"train.workers={workers}"])]
-    chosen = choose_experiment(_repository(), name=experiment, data=data, detector=detector, assignments=tuple(changes))
-    if dry_run:
-        import yaml
-
-        print(yaml.safe_dump(chosen.model_dump(mode="json"), sort_keys=False), end="")
-        return
-    from flows.environment import prepare_environment
-
-    prepare_environment(_repository())
-    from flows.retrain import retrain as retrain_flow
-
-    print_result(retrain_flow(chosen, force=force, snapshot=snapshot))
 
 
 @app.command(epilog="Example: kp models --history openfield-heatmap")
@@ -135,19 +101,6 @@ def gc(
 
     for line in collect(_repository(), older, delete=yes):
         print(line)
-
-
-def print_result(result: RetrainResult) -> None:
-    """The end of a run on the terminal: metrics, name@version, champion or not, report."""
-    from kpmodels.tables import print_metrics
-
-    print_metrics({f"{result.model}@{result.version}": result.metrics})
-    if result.unchanged:
-        print("nothing changed since that version: every stage was reused")
-    print(f"data      {result.data}")
-    print(f"model     {result.model}@{result.version}")
-    print(f"champion  {'yes' if result.champion else 'no'} ({result.reason})")
-    print(f"report    {result.report}")
 
 
 def _repository() -> Path:

@@ -59,3 +59,24 @@ def choose_experiment(
         kind = content.get("detector", {}).get("kind", "heatmap")
         content["name"] = f"{content.get('data', {}).get('name', 'shapes')}-{kind}"
     return parse_experiment(content, name or "command line")
+
+
+def choose_entries(repository: Path, entries: list[str], data: str, changes: list[str]) -> list[tuple[str, Experiment]]:
+    """The experiments that a comparison means, with their titles; all on the data set of the first, or on ``data``.
+
+    Raises:
+        UserError: fewer than two, twice the same, an unknown experiment or option.
+    """
+    if len(entries) < 2 or len(set(entries)) < len(entries):
+        raise UserError(
+            "a comparison needs two different entries or more",
+            "for example: kp compare A B, or kp compare A 'A key=value'",
+        )
+    chosen: list[tuple[str, Experiment]] = []
+    for entry in entries:
+        name, *own = entry.split()
+        first = chosen[0][1].data if chosen else None
+        wanted = data or (f"{first.name}@{first.version}".rstrip("@") if first else "")
+        found = choose_experiment(repository, name=name, data=wanted, assignments=(*changes, *own))
+        chosen.append((entry, found))
+    return chosen

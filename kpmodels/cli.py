@@ -113,7 +113,9 @@ def report(
     print(f"report: {out.resolve()}")
 
 
-@app.command(epilog="Example: python -m kpmodels gate results/new --champion results/old --out verdict.json")
+@app.command(
+    hidden=True, epilog="Example: python -m kpmodels gate results/new --champion results/old --out verdict.json"
+)
 def gate(
     results: Annotated[Path, typer.Argument(help="Folder that evaluate wrote.", exists=True, file_okay=False)],
     out: Annotated[Path, typer.Option(help="The verdict with its figures, as JSON.")],
@@ -130,6 +132,39 @@ def gate(
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(verdict.to_dict(), indent=1) + "\n")
     print(f"gate ({verdict.policy}): {'promote' if verdict.promote else 'keep'}; {verdict.reason}")
+
+
+@app.command(hidden=True, epilog="Example: python -m kpmodels side-by-side spec.json --out compare.html")
+def side_by_side(
+    spec: Annotated[Path, typer.Argument(help="Title, data and entries, as JSON.", exists=True, dir_okay=False)],
+    out: Annotated[Path, typer.Option(help="The HTML page to write.")],
+    summary: Annotated[Path | None, typer.Option(help="Also write the figures here, as JSON.")] = None,
+) -> None:
+    """One page that puts measured models side by side: what the compare flow shows."""
+    import json
+
+    from kpmodels.evaluation.report.side_by_side import write_side_by_side
+
+    write_side_by_side(json.loads(spec.read_text()), out, summary)
+    print(f"report: {out.resolve()}")
+
+
+@app.command(
+    hidden=True, epilog="Example: python -m kpmodels trade-off spec.json --data datasets/cells --out page.html"
+)
+def trade_off(
+    spec: Annotated[Path, typer.Argument(help="Title, data, costs and entries, as JSON.", exists=True, dir_okay=False)],
+    data: Annotated[Path, typer.Option(help="Folder of the data set.", exists=True, file_okay=False)],
+    out: Annotated[Path, typer.Option(help="The HTML page to write.")],
+    summary: Annotated[Path | None, typer.Option(help="Also write the figures here, as JSON.")] = None,
+) -> None:
+    """One page about false alarms and misses: what the operating-points flow shows."""
+    import json
+
+    from kpmodels.evaluation.report.operating_points import write_operating_points
+
+    write_operating_points(json.loads(spec.read_text()), data, out, summary)
+    print(f"report: {out.resolve()}")
 
 
 @app.command(epilog="Example: kp predict openfield-heatmap#champion frame.png --out predictions")

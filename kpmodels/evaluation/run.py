@@ -13,9 +13,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from kpmodels.config import EvaluateOptions
 from kpmodels.data.store import DatasetStore, open_dataset
 from kpmodels.errors import UserError
@@ -24,23 +21,13 @@ from kpmodels.evaluation.map_pictures import write_map_pictures
 from kpmodels.evaluation.metrics import per_keypoint
 from kpmodels.evaluation.report.build import build_report
 from kpmodels.evaluation.report.samples import images_with_maps
+from kpmodels.evaluation.stored_predictions import write_predictions
 from kpmodels.evaluation.validate import Progress, boxes_used, measure_split, predict_split
 from kpmodels.model import LoadedModel, load_model
 from kpmodels.progress import progress_printer
 from kpmodels.structures import DatasetInfo, Instances
 
 PACKAGES = ("torch", "numpy", "pycocotools", "opencv-python-headless", "timm")
-
-PREDICTIONS = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("label", pa.int32()),
-        ("score", pa.float32()),
-        ("box", pa.list_(pa.float32(), 4)),
-        ("keypoints", pa.list_(pa.float32())),
-        ("count", pa.float32()),
-    ]
-)
 
 
 def evaluate(
@@ -148,23 +135,6 @@ def _about(store: DatasetStore, model: LoadedModel, ids: Sequence[str], options:
         "options": options.model_dump(mode="json"),
         "packages": {name: version(name) for name in PACKAGES},
     }
-
-
-def write_predictions(predictions: Mapping[str, Instances], path: Path) -> None:
-    """One row per predicted instance: image_id, label, score, box, keypoints (K times x, y, score), count of the image."""
-    rows = [
-        {
-            "image_id": image_id,
-            "label": int(found.labels[i]),
-            "score": float(found.scores[i]),
-            "box": found.boxes[i].tolist(),
-            "keypoints": found.keypoints[i].ravel().tolist(),
-            "count": found.count,
-        }
-        for image_id, found in sorted(predictions.items())
-        for i in range(len(found))
-    ]
-    pq.write_table(pa.Table.from_pylist(rows, PREDICTIONS), path, compression="zstd")
 
 
 def _write_json(path: Path, content: Any) -> None:

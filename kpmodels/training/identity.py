@@ -27,7 +27,10 @@ SHELL = {
     "shell.py",
     "tables.py",
 }
-ASIDE = ("jobs/", "evaluation/report", "evaluation/gate.py", "evaluation/comparison.py", "evaluation/significance.py")
+ASIDE = (
+    "jobs/",
+    *(f"evaluation/{name}" for name in ("report", "comparison.py", "gate.py", "significance.py", "trade_off.py")),
+)
 RECORD = "run.json"
 
 Identity = dict[str, Any]

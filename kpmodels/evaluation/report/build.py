@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from kpmodels.data.store import DatasetStore, open_dataset
 from kpmodels.evaluation.comparison import Comparison
 from kpmodels.evaluation.report import tables
 from kpmodels.evaluation.report.curves import error_charts, threshold_charts, training_charts
+from kpmodels.evaluation.report.files import write_text
 from kpmodels.evaluation.report.html import definitions, details, escape, page, section
 from kpmodels.evaluation.report.samples import best_and_worst, gallery, legend, map_strips
 from kpmodels.evaluation.report.source import ReportSource
@@ -47,7 +47,7 @@ def build_report(
     number = source.options.samples if samples is None else samples
     name = title or str(source.about.get("model", "")) or model.name
     body = _body(source, name, number)
-    _write(out, page(f"{name}: evaluation", body))
+    write_text(out, page(f"{name}: evaluation", body))
     return source.comparison
 
 
@@ -92,7 +92,7 @@ def write_comparison(
     """
     comparison = build_report(new, model, open_dataset(data), out, champion, title, champion_title)
     if verdict is not None:
-        _write(verdict, json.dumps(comparison.to_dict(), indent=1, allow_nan=False) + "\n")
+        write_text(verdict, json.dumps(comparison.to_dict(), indent=1, allow_nan=False) + "\n")
 
 
 def _header(source: ReportSource, name: str) -> str:
@@ -140,11 +140,3 @@ def _settings(source: ReportSource) -> str:
         details("Identity", definitions([*identity, *extra])),
         details("Environment", definitions(environment)) if environment else "",
     )
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

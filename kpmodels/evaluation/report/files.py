@@ -1,7 +1,8 @@
-"""The pictures of a report as files of their own, for pages that show a few of them."""
+"""Files that reports are made of: pages, and pictures for pages that show a few of them."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from kpmodels.data.store import open_dataset
@@ -9,6 +10,14 @@ from kpmodels.evaluation.report.pictures import picture
 from kpmodels.evaluation.report.samples import best_and_worst
 from kpmodels.evaluation.report.source import ReportSource
 from kpmodels.structures import Instances
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def write_pictures(results: Path, model: Path, data: Path, folder: Path, each: int = 2) -> list[Path]:

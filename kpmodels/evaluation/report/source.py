@@ -8,12 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
-
 from kpmodels.config import EvaluateOptions
 from kpmodels.data.store import DatasetStore
 from kpmodels.evaluation.comparison import Comparison, compare_results
+from kpmodels.evaluation.stored_predictions import read_predictions
 from kpmodels.evaluation.table import ImageTable, read_table
 from kpmodels.structures import Instances
 
@@ -87,23 +85,6 @@ class ReportSource:
     def predictions(self) -> dict[str, Instances]:
         """The predicted instances by image id; an image without any is not among them."""
         return read_predictions(self.results / "predictions.parquet", self.store.info.num_keypoints)
-
-
-def read_predictions(path: Path, num_keypoints: int) -> dict[str, Instances]:
-    """The instances of a ``predictions.parquet`` by image id, in the order of its rows."""
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for row in pq.read_table(path).to_pylist():
-        rows.setdefault(row["image_id"], []).append(row)
-    return {
-        image_id: Instances.make(
-            np.array([row["keypoints"] for row in own], np.float32).reshape(len(own), num_keypoints, 3),
-            boxes=[row["box"] for row in own],
-            labels=[row["label"] for row in own],
-            scores=[row["score"] for row in own],
-            count=own[0]["count"],
-        )
-        for image_id, own in rows.items()
-    }
 
 
 def _json(path: Path, default: Any) -> Any:

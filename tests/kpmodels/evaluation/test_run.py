@@ -15,8 +15,8 @@ from kpmodels.errors import UserError
 from kpmodels.evaluation.comparison import compare_results
 from kpmodels.evaluation.map_pictures import PANEL
 from kpmodels.evaluation.report import write_comparison
-from kpmodels.evaluation.report.source import read_predictions
 from kpmodels.evaluation.run import evaluate, write_results
+from kpmodels.evaluation.stored_predictions import read_predictions
 from kpmodels.structures import Instances
 
 OPTIONS = EvaluateOptions(samples=2, batch_size=6)

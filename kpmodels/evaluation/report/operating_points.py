@@ -1,0 +1,126 @@
+"""The page of operating points: what was chosen before training beside what a moved threshold gives, and which is better."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from kpmodels.config import EvaluateOptions
+from kpmodels.data.store import open_dataset
+from kpmodels.errors import UserError
+from kpmodels.evaluation.comparison import compare_results
+from kpmodels.evaluation.report.charts import Series, line_chart
+from kpmodels.evaluation.report.entries import Entry, read_entries
+from kpmodels.evaluation.report.files import write_text
+from kpmodels.evaluation.report.html import card, escape, interval, number, page, section, table
+from kpmodels.evaluation.report.side_by_side import metrics_card, options_card
+from kpmodels.evaluation.trade_off import Choice, Cost, CountsTable, Point, choose, count_table
+
+
+def write_operating_points(spec: dict[str, Any], data: Path, out: Path, summary: Path | None = None) -> dict[str, Any]:
+    """Write the page, and what it says as JSON.
+
+    Args:
+        spec: ``title``, ``data``, ``plain`` (the title of the model of equal weights), ``policies`` (of each
+            ``[cost of a miss, cost of a false alarm]``) and ``entries``: of each ``title``, ``results`` (on test),
+            ``val_results``, ``model`` and ``link``.
+        data: Folder of the data set.
+
+    Returns:
+        The summary: ``entries`` (title, false alarms per image and miss rate on test) and ``choices`` by policy.
+
+    Raises:
+        UserError: results that cannot be compared, or no model of equal weights.
+    """
+    entries = read_entries(spec["entries"])
+    titles = [one.title for one in entries]
+    if spec["plain"] not in titles:
+        raise UserError(f"none of the models is {spec['plain']!r}", f"one of {', '.join(titles)}")
+    store = open_dataset(data)
+    options = EvaluateOptions.model_validate(entries[0].about["options"])
+    val = [count_table(store, Path(row["val_results"]), options, "val") for row in spec["entries"]]
+    test = [count_table(store, one.results, options, options.split) for one in entries]
+    policies = {name: Cost(*costs) for name, costs in spec["policies"].items()}
+    plain = titles.index(spec["plain"])
+    choices = choose(policies, val, test, plain, options.score_threshold)
+    write_text(out, page(spec["title"], _body(spec, entries, test, choices, options.score_threshold)))
+    content = _summary(titles, test, choices, options.score_threshold)
+    if summary is not None:
+        write_text(summary, json.dumps(content, indent=1) + "\n")
+    return content
+
+
+def _summary(titles: list[str], test: list[CountsTable], choices: list[Choice], threshold: float) -> dict[str, Any]:
+    def told(point: Point) -> dict[str, Any]:
+        return asdict(point) | {"model": titles[point.model]}
+
+    rates = [one.rates(one.place(threshold)) for one in test]
+    return {
+        "entries": [
+            {"title": title, "false_alarms_per_image": alarms, "miss_rate": misses}
+            for title, (alarms, misses) in zip(titles, rates, strict=True)
+        ],
+        "choices": {
+            one.policy: {
+                "before": told(one.before), "after": told(one.after), "both": told(one.both),
+                "gain": one.gain, "low": one.low, "high": one.high, "verdict": one.verdict,
+            }
+            for one in choices
+        },
+    }  # fmt: skip
+
+
+def _body(
+    spec: dict[str, Any], entries: list[Entry], test: list[CountsTable], choices: list[Choice], threshold: float
+) -> str:
+    about = entries[0].about
+    facts = [
+        ("data", spec["data"]),
+        ("chosen on", "val"),
+        ("measured on", f"{about['options']['split']}, {about['images']} images, {about['instances']} instances"),
+    ]
+    shown = "".join(f"<span>{escape(term)} <b>{escape(text)}</b></span>" for term, text in facts)
+    against = [compare_results(one.results, entries[0].results) for one in entries]
+    return "\n".join(
+        [
+            f'<div class="eyebrow">Operating points</div><h1>{escape(spec["title"])}</h1><div class="facts">{shown}</div>',
+            section("Before training, or after it", _choices_card(entries, choices)),
+            section("The curve", _curve_card(spec["plain"], entries, test, threshold)),
+            section("Models", metrics_card(entries, against), options_card(entries)),
+        ]
+    )
+
+
+def _choices_card(entries: list[Entry], choices: list[Choice]) -> str:
+    rows = []
+    for one in choices:
+        for way, point in (("before: weights", one.before), ("after: threshold", one.after), ("both", one.both)):
+            told = f"{entries[point.model].title} at {point.threshold:g}"
+            figures = [number(v) for v in (point.cost_per_image, point.false_alarms_per_image, point.miss_rate)]
+            rows.append([escape(one.policy), way, escape(told), *figures, "", ""])
+        mark = (
+            f'<span class="{one.verdict}">{one.verdict}</span>' if one.verdict in ("better", "worse") else one.verdict
+        )
+        rows[-3][-2:] = [f"{number(one.gain, signed=True)} ({interval(one.low, one.high, signed=True)})", mark]
+    head = ["costs", "chosen", "model and threshold", "cost per image", "false alarms", "miss rate", "saves", "verdict"]
+    note = (
+        "saves: how much less an image costs than with the threshold of the model of equal weights moved, with the 95 % "
+        "interval (paired bootstrap); both: weights and threshold together"
+    )
+    return card(table(head, rows, words=(1, 2, 7)), "What each way costs on the test images", note)
+
+
+def _curve_card(plain: str, entries: list[Entry], test: list[CountsTable], threshold: float) -> str:
+    single = next(table for entry, table in zip(entries, test, strict=True) if entry.title == plain)
+    rates = [single.rates(place) for place in range(len(single.thresholds))]
+    points = sorted(one.rates(one.place(threshold)) for one in test)
+    far = max(x for x, _ in points) * 2.5 + 0.5
+    shown = [(x, y) for x, y in rates if x <= far]
+    lines = [
+        Series("one model, its threshold moved", [x for x, _ in shown], [y for _, y in shown], dashed=True),
+        Series("a model for each weight", [x for x, _ in points], [y for _, y in points]),
+    ]
+    chart = line_chart(lines, "false alarms per image", "miss rate")
+    return card(chart, "Misses against false alarms", f"models at a threshold of {threshold:g}; on the test images")
