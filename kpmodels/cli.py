@@ -38,7 +38,8 @@ def train(
         str, typer.Option(envvar="KP_RAY_JOBS", help="Train as a job of the Ray cluster whose dashboard is here.")
     ] = "",
     shared: Annotated[
-        Path | None, typer.Option(envvar="KP_STORAGE", help="Folder that every node sees under the same path; for --jobs.")
+        Path | None,
+        typer.Option(envvar="KP_STORAGE", help="Folder that every node sees under the same path; for --jobs."),
     ] = None,
 ) -> None:
     """Train one experiment: the train stage of dvc.yaml. Killed and started again, it goes on."""

@@ -13,7 +13,7 @@ from kpmodels.errors import UserError
 from kpmodels.jobs.request import VARIABLE, Request
 
 PATIENCE = 120.0  # seconds that the job server may be away while a job is followed
-ENTRY = "python -m kpmodels.jobs.entry"
+ENTRY = "python -P -m kpmodels.jobs.entry"  # -P: the folder that Ray was started in is no place of code
 
 
 @dataclass(frozen=True)

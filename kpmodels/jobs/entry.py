@@ -12,7 +12,13 @@ from kpmodels.config import parse_experiment
 from kpmodels.errors import UserError
 from kpmodels.jobs.request import VARIABLE, Request
 
-LOCAL_ONLY = ("KP_FORCE", "KP_PROGRESS", "KP_RAY_ADDRESS", "KP_RAY_JOBS", "KP_STORAGE")  # the caller's, or the node's own
+LOCAL_ONLY = (
+    "KP_FORCE",
+    "KP_PROGRESS",
+    "KP_RAY_ADDRESS",
+    "KP_RAY_JOBS",
+    "KP_STORAGE",
+)  # the caller's, or the node's own
 
 
 def main() -> int:

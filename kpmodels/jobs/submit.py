@@ -155,8 +155,6 @@ def _follow(jobs: Jobs, job: str, mirror: Mirror) -> tuple[JobInfo, str]:
 
 def _stop(jobs: Jobs, job: str) -> None:
     try:
-        if jobs.info(job) is None:
-            return
         jobs.stop(job)
         end = time.monotonic() + STOP_SECONDS
         while time.monotonic() < end:
