@@ -315,6 +315,6 @@ def test_an_address_that_is_none_of_a_job_server(address):
 def test_a_cluster_that_is_not_there(monkeypatch):
     monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    with pytest.raises(UserError, match="job server at http://127.0.0.1:9") as raised:
+    with pytest.raises(UserError, match=r"job server at http://127\.0\.0\.1:9") as raised:
         RayJobs("http://user:secret-word@127.0.0.1:9")
     assert "secret-word" not in str(raised.value)
