@@ -75,8 +75,10 @@ def promote(
     name, at, version = model.partition("@")
     if not at:
         raise UserError(f"{model}: which version?", f"for example: kp promote {name}@v1 (kp models lists them)")
-    registry.promote(_repository(), name, version, reason)
+    repository = _repository()
+    registry.promote(repository, name, version, reason)
     print(f"{name}@{version} is champion")
+    registry.push_tags(repository, [name])
 
 
 @app.command(epilog="Example: kp rollback openfield-heatmap")
@@ -87,8 +89,10 @@ def rollback(
     """Go back to the champion before."""
     from flows import registry
 
-    back = registry.rollback(_repository(), model, reason)
+    repository = _repository()
+    back = registry.rollback(repository, model, reason)
     print(f"{model}@{back.version} is champion again")
+    registry.push_tags(repository, [model])
 
 
 @app.command(epilog="Example: kp gc --older 30 --yes")

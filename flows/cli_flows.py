@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -99,12 +99,12 @@ def operating_points(
     dry_run: DryRun = False,
 ) -> None:
     """Choose between false alarms and misses before training: one detector over weights of the Hausdorff loss."""
-    from flows.hausdorff_weights import GRID, read_weights, title_of, with_weights
+    from flows.hausdorff_weights import GRID, read_weights, with_weights
     from flows.named_experiments import choose_experiment
 
     pairs = [read_weights(text) for text in weights] or GRID
     base = choose_experiment(_repository(), name=experiment, data=data, assignments=tuple(assignments))
-    variants = [(title_of(pair), with_weights(base, pair)) for pair in pairs]
+    variants = [(pair.title, with_weights(base, pair)) for pair in pairs]
     if dry_run:
         _print_experiments(variants)
         return
@@ -115,6 +115,55 @@ def operating_points(
     done = points_flow(experiment, pairs, data, assignments, register, parallel, snapshot)
     print(in_words(done.summary, done.registered).replace("**", ""))
     print(f"data      {done.data}")
+    print(f"report    {done.report}")
+
+
+@flows_app.command(epilog="Example: kp reproduce openfield-heatmap@v3")
+def reproduce(
+    model: Annotated[str, typer.Argument(metavar="MODEL@vN", help="The version to rebuild; without @vN the newest.")],
+    keep: Annotated[bool, typer.Option(help="Leave the worktree of the rebuild in .runs, to look at.")] = False,
+) -> None:
+    """Rebuild a version from its commit and its data, and prove it equal; status 1 with the differences if it is not."""
+    _prepare()
+    from flows.reproduce import in_words
+    from flows.reproduce import reproduce as reproduce_flow
+
+    name, _, version = model.partition("@")
+    done = reproduce_flow(name, version, keep)
+    print(in_words(done))
+    if not done.equal:
+        raise typer.Exit(1)
+
+
+@flows_app.command(epilog="Examples: kp nightly | kp nightly --dry-run | KP_NOTIFY=json://host/hook kp nightly")
+def nightly(
+    dry_run: Annotated[bool, typer.Option(help="Print what flows/nightly.yaml says and stop.")] = False,
+    snapshot: Snapshot = True,
+) -> None:
+    """What flows/nightly.yaml says: look for new data, retrain what changed, gate, and one report.
+
+    A failure is told to the addresses in the environment variable KP_NOTIFY (apprise URLs, separated by spaces).
+    """
+    from flows.nightly_settings import read_settings
+
+    settings = read_settings(_repository())
+    if dry_run:
+        import yaml
+
+        print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), end="")
+        return
+    _prepare()
+    from prefect.exceptions import CancelledRun, FailedRun
+
+    from flows.nightly import nightly as nightly_flow
+    from kpmodels.errors import UserError
+
+    run: Any = nightly_flow
+    try:
+        done = run(settings.sources, settings.experiments, settings.parallel, settings.late_hours, snapshot)
+    except (CancelledRun, FailedRun) as error:
+        raise UserError(str(error)) from None
+    print(done.summary)
     print(f"report    {done.report}")
 
 

@@ -30,24 +30,23 @@ class CompareResult(BaseModel):
 
 @flow(name="compare", flow_run_name="compare {entries}", persist_result=False, validate_parameters=True)
 def compare(
-    entries: Annotated[
-        list[str],
-        Field(
-            min_length=2,
-            description="Two or more of: a named experiment of flows/experiments, with key=value after it where wanted, as "
-            "'openfield-heatmap losses.contrastive.weight=0.1'. The first is what the others are compared with.",
-        ),
-    ],
-    data: Annotated[str, Field(description="Data set for all, NAME or NAME@vN; empty: that of the first.")] = "",
-    changes: Annotated[list[str], Field(description="key=value for all, as train.epochs=20.")] = [],  # noqa: B006
-    parallel: Annotated[int, Field(ge=1, le=64, description="How many train at a time.")] = 1,
-    snapshot: Annotated[
-        bool, Field(description="Take uncommitted changes along; else refuse to run with them.")
-    ] = True,
+    entries: Annotated[list[str], Field(min_length=2)],
+    data: str = "",
+    changes: list[str] = [],  # noqa: B006
+    parallel: Annotated[int, Field(ge=1, le=64)] = 1,
+    snapshot: bool = True,
 ) -> CompareResult:
     """Train and measure several experiments on one data version, and put them side by side in one report.
 
     Nothing is registered: each run is a commit, and a later `retrain` of the same experiment uses it.
+
+    Args:
+        entries: Two or more named experiments of flows/experiments, each with key=value after it where wanted, as
+            "openfield-heatmap losses.contrastive.weight=0.1". The first is what the others are compared with.
+        data: Data set for all, NAME or NAME@vN; empty: that of the first.
+        changes: key=value for all, as train.epochs=20.
+        parallel: How many train at a time.
+        snapshot: Take uncommitted changes of the checkout into the run's commit; else refuse to run with them.
     """
     repository = find_repository(Path.cwd())
     chosen = choose_entries(repository, entries, data, changes)

@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from kpmodels.config import Experiment
+from kpmodels.config.base import Options
 from kpmodels.errors import UserError
 
-Weights = tuple[float, float]
-PLAIN: Weights = (1.0, 1.0)
-GRID: list[Weights] = [(4.0, 1.0), (2.0, 1.0), PLAIN, (1.0, 2.0), (1.0, 4.0)]
+
+class Weights(Options):
+    """What the two terms of the Hausdorff loss weigh."""
+
+    false_alarm: float = Field(1.0, ge=0, le=1000, description="Raise it against false alarms.")
+    miss: float = Field(1.0, ge=0, le=1000, description="Raise it against misses.")
+
+    @property
+    def title(self) -> str:
+        """
+        >>> Weights(false_alarm=4).title
+        'false alarms 4, misses 1'
+        """
+        return f"false alarms {self.false_alarm:g}, misses {self.miss:g}"
+
+
+PLAIN = Weights()
+GRID = [Weights(false_alarm=a, miss=m) for a, m in ((4, 1), (2, 1), (1, 1), (1, 2), (1, 4))]
 
 
 def read_weights(text: str) -> Weights:
     """A false-alarm weight and a miss weight.
 
     >>> read_weights("4,1")
-    (4.0, 1.0)
+    Weights(false_alarm=4.0, miss=1.0)
     """
     try:
         false_alarm, miss = map(float, text.split(","))
+        return Weights(false_alarm=false_alarm, miss=miss)
     except ValueError:
-        raise UserError(f"--weights {text}: not two numbers", "false-alarm weight and miss weight, as 4,1") from None
-    return false_alarm, miss
-
-
-def title_of(weights: Weights) -> str:
-    """
-    >>> title_of((4.0, 1.0))
-    'false alarms 4, misses 1'
-    """
-    return f"false alarms {weights[0]:g}, misses {weights[1]:g}"
+        raise UserError(
+            f"--weights {text}: not two numbers from 0 to 1000", "false-alarm weight and miss weight, as 4,1"
+        ) from None
 
 
 def with_weights(experiment: Experiment, weights: Weights) -> Experiment:
@@ -37,7 +49,7 @@ def with_weights(experiment: Experiment, weights: Weights) -> Experiment:
     Raises:
         UserError: it has no Hausdorff loss.
     """
-    terms = dict(zip(("false_alarm_weight", "miss_weight"), weights, strict=True))
+    terms = {"false_alarm_weight": weights.false_alarm, "miss_weight": weights.miss}
     content = experiment.model_dump(mode="json")
     if experiment.detector.kind == "locator":
         content["detector"] |= terms

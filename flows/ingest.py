@@ -6,11 +6,11 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from flows import data_versions, git
 from flows.artifacts import artifact_key, show_pictures
@@ -37,7 +37,11 @@ class IngestResult(BaseModel):
 
 @flow(name="ingest", flow_run_name="ingest {name}", persist_result=False)
 def ingest(
-    source: str, name: str, options: IngestOptions = DEFAULT, skip_bad: bool = False, dry_run: bool = False
+    source: Annotated[str, Field(min_length=1)],
+    name: Annotated[str, Field(pattern=DATA_NAME)],
+    options: IngestOptions = DEFAULT,
+    skip_bad: bool = False,
+    dry_run: bool = False,
 ) -> IngestResult:
     """Add a drop to a data set, and name the result as its next version.
 

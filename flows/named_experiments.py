@@ -9,11 +9,13 @@ from kpmodels.config import Experiment, override, parse_experiment, read_options
 from kpmodels.errors import UserError, nearest
 
 FOLDER = Path("flows") / "experiments"
+PARAMS = "params.yaml"
 
 
 def experiment_names(repository: Path) -> list[str]:
-    """The names of the experiments in ``flows/experiments``."""
-    return sorted(path.stem for path in (repository / FOLDER).glob("*.yaml"))
+    """The names of the experiments in ``flows/experiments``, and of that in ``params.yaml``."""
+    own = str(read_options(repository / PARAMS).get("name", "")) if (repository / PARAMS).exists() else ""
+    return sorted({path.stem for path in (repository / FOLDER).glob("*.yaml")} | ({own} - {""}))
 
 
 def read_named(repository: Path, name: str) -> dict[str, Any]:
@@ -23,6 +25,8 @@ def read_named(repository: Path, name: str) -> dict[str, Any]:
         UserError: there is no such experiment.
     """
     path = repository / FOLDER / f"{name}.yaml"
+    if not path.exists() and name in experiment_names(repository):
+        return read_options(repository / PARAMS)
     if name not in experiment_names(repository):
         raise UserError(
             f"no experiment {name!r} in {FOLDER}: {nearest(name, experiment_names(repository))}", f"write {path}"
@@ -46,7 +50,7 @@ def choose_experiment(
     elif data or detector:
         content = {}
     else:
-        content = read_options(repository / "params.yaml")
+        content = read_options(repository / PARAMS)
     changes = list(assignments)
     set_keys = {change.partition("=")[0] for change in changes}
     if detector:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 from flows.artifacts import show_report
 from flows.bundled import resolve_or_adopt
 from flows.data_versions import DataVersion
-from flows.hausdorff_weights import GRID, PLAIN, title_of, with_weights
+from flows.hausdorff_weights import GRID, PLAIN, Weights, with_weights
 from flows.named_experiments import choose_experiment
 from flows.repository import find_repository
 from flows.retrain import retrain
@@ -44,31 +44,32 @@ class OperatingPointsResult(BaseModel):
     validate_parameters=True,
 )  # fmt: skip
 def operating_points(
-    experiment: Annotated[
-        str, Field(description="A named experiment of flows/experiments with the Hausdorff loss on.")
-    ],
-    weights: Annotated[
-        list[tuple[float, float]],
-        Field(min_length=2, description="Pairs of false-alarm weight and miss weight; 1, 1 is always among them."),
-    ] = GRID,
-    data: Annotated[str, Field(description="Data set, NAME or NAME@vN; empty: the experiment's.")] = "",
-    changes: Annotated[list[str], Field(description="key=value on top, as train.epochs=20.")] = [],  # noqa: B006
-    register: Annotated[
-        bool, Field(description="Register the cheapest of each policy as EXPERIMENT-POLICY, judged by that gate.")
-    ] = True,
-    parallel: Annotated[int, Field(ge=1, le=64, description="How many train at a time.")] = 1,
-    snapshot: Annotated[
-        bool, Field(description="Take uncommitted changes along; else refuse to run with them.")
-    ] = True,
+    experiment: str,
+    weights: Annotated[list[Weights], Field(min_length=1)] = GRID,
+    data: str = "",
+    changes: list[str] = [],  # noqa: B006
+    register_best: bool = True,
+    parallel: Annotated[int, Field(ge=1, le=64)] = 1,
+    snapshot: bool = True,
 ) -> OperatingPointsResult:
-    """Train one detector over weights of the Hausdorff loss, draw misses against false alarms, register the best points."""
+    """Train one detector over weights of the Hausdorff loss, draw misses against false alarms, register the best points.
+
+    Args:
+        experiment: A named experiment of flows/experiments with the Hausdorff loss on.
+        weights: What is tried; equal weights always are.
+        data: Data set, NAME or NAME@vN; empty: the experiment's.
+        changes: key=value on top, as train.epochs=20.
+        register_best: Register the cheapest of each policy as EXPERIMENT-POLICY, judged by the gate of that policy.
+        parallel: How many train at a time.
+        snapshot: Take uncommitted changes of the checkout into the run's commit; else refuse to run with them.
+    """
     repository = find_repository(Path.cwd())
     base = choose_experiment(repository, name=experiment, data=data, assignments=tuple(changes))
     version = resolve_or_adopt(repository, base.data.name, base.data.version)
-    variants = [(title_of(pair), with_weights(base, pair)) for pair in dict.fromkeys([*weights, PLAIN])]
+    variants = [(pair.title, with_weights(base, pair)) for pair in dict.fromkeys([*weights, PLAIN])]
     measured = measure_all(repository, variants, version, snapshot, parallel)
     report, summary = write_page(repository, base, measured, version)
-    registered = register_choices(base, dict(variants), summary, snapshot) if register else {}
+    registered = register_choices(base, dict(variants), summary, snapshot) if register_best else {}
     show_report(f"operating-points-{base.name}", report, in_words(summary, registered))
     return OperatingPointsResult(data=str(version), summary=summary, registered=registered, report=report)
 
@@ -84,7 +85,7 @@ def write_page(
     spec = {
         "title": f"{base.name}: operating points",
         "data": str(data),
-        "plain": title_of(PLAIN),
+        "plain": PLAIN.title,
         "policies": {
             "accuracy": [1.0, 1.0],
             "early-warning": [gate.miss_cost, 1.0],

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from prefect import flow, get_run_logger
+from pydantic import Field
 
 from flows import registry
 from flows.repository import find_repository
 
 
 @flow(name="promote", flow_run_name="promote {model}", persist_result=False)
-def promote(model: str, version: str = "", reason: str = "by hand") -> str:
+def promote(
+    model: Annotated[str, Field(min_length=1)],
+    version: Annotated[str, Field(pattern=r"^(v\d+)?$")] = "",
+    reason: str = "by hand",
+) -> str:
     """Make a registered version the champion.
 
     Args:

@@ -14,7 +14,7 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from pydantic import BaseModel
 
-from flows import git, registry
+from flows import git, machine, registry
 from flows.artifacts import show_metrics, show_pictures, show_report
 from flows.bundled import resolve_or_adopt
 from flows.champion import champion_results
@@ -124,13 +124,13 @@ def registered(workspace: Workspace, experiment: Experiment, data: DataVersion) 
 
 @task(persist_result=False)
 def register(workspace: Workspace, experiment: Experiment, data: DataVersion, decision: Decision) -> ModelVersion:
-    """Commit the run and name it as the next version, with its metrics and the gate's decision in the tag's message."""
+    """Commit the run and name it as the next version, with its metrics, the gate's decision and the machine in the tag's message."""
     name = experiment.name
     metrics = read_json(results_folder(workspace, experiment) / "metrics.json")
     figures = ", ".join(f"{key} {value:.4g}" for key, value in headline_keys(metrics).items())
     message = (
         f"{experiment.detector.kind} on {data}: {figures}\n\ngate: {decision.message}\n\n"
-        f"{json.dumps(metrics, indent=1, sort_keys=True)}"
+        f"environment: {json.dumps(machine.describe())}\n\n{json.dumps(metrics, indent=1, sort_keys=True)}"
     )
     commit = commit_run(workspace, experiment, data)
     version = registry.register(

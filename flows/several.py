@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from prefect import get_run_logger, task
+from prefect import task
 
 from flows.artifacts import report_link
 from flows.data_versions import DataVersion
 from flows.experiment_run import commit_run, open_workspace, results_folder, train_and_evaluate
+from flows.parallel import run_parallel
 from flows.stages import call
 from kpmodels.config import Experiment
 from kpmodels.errors import UserError
@@ -45,23 +44,11 @@ def measure_all(
     Raises:
         UserError: some of them failed; the message tells which and why, and that the others are kept.
     """
-    stop = threading.Event()
 
-    def one(title: str, experiment: Experiment) -> Measured | Exception:
-        if stop.is_set():
-            return UserError("not started")
-        try:
-            return measure(repository, title, experiment, data, snapshot)
-        except Exception as error:
-            get_run_logger().error("%s failed: %s", title, error)
-            return error
-        except BaseException:
-            stop.set()  # a cancellation: start nothing more
-            raise
-
-    with ThreadPoolExecutor(parallel) as pool:
-        futures = [pool.submit(copy_context().run, one, title, experiment) for title, experiment in experiments]
-        done = [future.result() for future in futures]
+    work: list[Callable[[], Measured]] = [
+        partial(measure, repository, title, experiment, data, snapshot) for title, experiment in experiments
+    ]
+    done = run_parallel(work, parallel)
     failed = [
         (title, found) for (title, _), found in zip(experiments, done, strict=True) if isinstance(found, Exception)
     ]

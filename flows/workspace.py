@@ -34,6 +34,7 @@ class Workspace:
         path: The worktree, `.runs/<run>`.
         resumed: The worktree, or the run's ref, was there already.
         note: What the run stands on, in words for the log: the commit, or a snapshot of uncommitted changes.
+        storage: Where its training keeps checkpoints; that of all runs of the repository.
     """
 
     def __init__(self, repository: Path, run: str, lock: Lock, resumed: bool, note: str) -> None:
@@ -42,6 +43,7 @@ class Workspace:
         self.path = repository / ".runs" / run
         self.resumed = resumed
         self.note = note
+        self.storage = training_storage(repository)
         self._lock = lock
 
     @classmethod
@@ -110,8 +112,7 @@ class Workspace:
         """What the stages run with: this Python, the worktree's code, checkpoints and progress outside of the outputs."""
         inherited = git.clean_environment().get("PYTHONPATH", "")
         code = f"{self.path}:{inherited}" if inherited else str(self.path)
-        storage = training_storage(self.repository)
-        told = {"KP_RUN": self.run, "KP_RUN_STORAGE": str(storage), "KP_PROGRESS": str(self.progress_file)}
+        told = {"KP_RUN": self.run, "KP_RUN_STORAGE": str(self.storage), "KP_PROGRESS": str(self.progress_file)}
         return dvc.environment({**told, "PYTHONPATH": code})
 
     def read_params(self) -> dict[str, Any]:
@@ -134,7 +135,7 @@ class Workspace:
         """
         for leftover in ("rwlock", "rwlock.lock"):  # of a killed DVC; the run's lock says that none is at work
             (self.path / ".dvc" / "tmp" / leftover).unlink(missing_ok=True)
-        training_storage(self.repository).mkdir(parents=True, exist_ok=True)
+        self.storage.mkdir(parents=True, exist_ok=True)
         return dvc.repro_stage(self.path, stage, force=force, on_line=on_line, env=self.environment())
 
     def pull(self, targets: Sequence[str], on_line: LineCallback | None = None) -> None:

@@ -168,6 +168,19 @@ def trade_off(
     print(f"report: {out.resolve()}")
 
 
+@app.command(hidden=True, epilog="Example: python -m kpmodels night spec.json --out nightly.html")
+def night(
+    spec: Annotated[Path, typer.Argument(help="Title, summary and outcomes, as JSON.", exists=True, dir_okay=False)],
+    out: Annotated[Path, typer.Option(help="The HTML page to write.")],
+) -> None:
+    """One page about a night: what the nightly flow shows."""
+    import json
+
+    from kpmodels.evaluation.report.night import write_night
+
+    write_night(json.loads(spec.read_text()), out)
+
+
 @app.command(epilog="Example: kp predict openfield-heatmap#champion frame.png --out predictions")
 def predict(
     model: Model,

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import psutil
 import pytest
@@ -21,6 +22,9 @@ from flows.server import refuse_taken_port
 from kpmodels.errors import UserError
 
 KP = [sys.executable, "-c", "from flows.cli import main; main()"]
+
+
+OFFERED = {"retrain", "ingest", "promote", "nightly", "compare", "operating-points", "reproduce"}
 
 
 def test_port_in_use_is_refused_with_the_remedy() -> None:
@@ -86,12 +90,20 @@ def server(checkout: Path) -> Iterator[Server]:
 
 
 def test_up_offers_the_deployments_runs_them_and_stops_all(server: Server, checkout: Path) -> None:
-    rows = server.wait("deployments", lambda: _at_least_three(server.ask("deployments/filter")))
+    rows = server.wait("deployments", lambda: _all_of_them(server.ask("deployments/filter")))
     offered = {row["name"]: row for row in rows}
-    assert set(offered) == {"retrain", "ingest", "promote"}
+    assert set(offered) == OFFERED
+    assert [row["schedule"]["cron"] for row in offered["nightly"]["schedules"]] == ["0 2 * * *"]
+    assert all(row["tags"] and row["description"] for row in rows)
     form = json.dumps(offered["retrain"]["parameter_openapi_schema"])
     assert "Weight of the second term: true points without activation near them" in form
     assert '"exclusiveMinimum"' in form
+
+    with pytest.raises(HTTPError) as refused:  # the form's rules hold in the API too
+        server.ask(
+            f"deployments/{offered['reproduce']['id']}/create_flow_run", parameters={"model": "m", "version": "3"}
+        )
+    assert refused.value.code in (409, 422)
 
     made = server.ask(
         f"deployments/{offered['promote']['id']}/create_flow_run", parameters={"model": "nobody", "version": "v1"}
@@ -111,8 +123,8 @@ def test_up_offers_the_deployments_runs_them_and_stops_all(server: Server, check
     assert not (checkout / ".runs" / "server.url").exists()
 
 
-def _at_least_three(rows: list[Any]) -> list[Any]:
-    return rows if len(rows) >= 3 else []
+def _all_of_them(rows: list[Any]) -> list[Any]:
+    return rows if len(rows) >= len(OFFERED) else []
 
 
 def _ended(server: Server, run: str) -> Any:

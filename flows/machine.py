@@ -1,0 +1,45 @@
+"""What decides, beside code, data and options, whether a training makes the same bytes: processor and packages."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = (
+    "torch", "torchvision", "timm", "numpy", "opencv-python-headless", "simplejpeg", "pyarrow", "pycocotools", "scipy", "ray",
+)  # fmt: skip
+
+
+def describe() -> dict[str, str]:
+    """The processor, Python, and the packages that compute, by name."""
+    return {"processor": _processor(), "python": platform.python_version()} | {
+        name: _version(name) for name in PACKAGES
+    }
+
+
+def differences(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """What is not the same: then and now, by name.
+
+    >>> differences({"torch": "2.1", "numpy": "2"}, {"torch": "2.2", "numpy": "2"})
+    {'torch': ('2.1', '2.2')}
+    """
+    return {name: (then[name], now.get(name, "")) for name in then if then[name] != now.get(name, "")}
+
+
+def _processor() -> str:
+    """The processor's model, as Linux tells it; else what Python knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return model or platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

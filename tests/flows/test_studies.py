@@ -1,0 +1,185 @@
+"""Comparisons, operating points and rebuilds on the bundled data: real Prefect server, git, DVC and training in process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect.exceptions import ParameterTypeError
+
+from flows import registry
+from flows.compare import compare
+from flows.hausdorff_weights import Weights
+from flows.operating_points import operating_points
+from flows.reproduce import in_words, reproduce
+from flows.retrain import retrain
+from kpmodels.config import parse_experiment
+from kpmodels.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+SMALL = {
+    "name": "shapes-small",
+    "data": {"name": "shapes"},
+    "detector": {
+        "kind": "heatmap", "input_size": 64, "region": "image", "flip_test": False, "backbone": {"neck_channels": 16},
+    },
+    "train": {"epochs": 1, "batch_size": 32, "workers": 0, "threads": 1, "validate_every": 1},
+    "evaluate": {"samples": 1},
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _inside(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(checkout)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _experiment(checkout: Path, shell) -> None:
+    (checkout / "flows" / "experiments" / "shapes-small.yaml").write_text(yaml.safe_dump(SMALL))
+    shell(checkout, "git", "add", "-A")
+    shell(checkout, "git", "commit", "-q", "-m", "a small experiment")
+
+
+@pytest.fixture(scope="module")
+def compared(checkout: Path, prefect_server: None) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(checkout)
+        return compare(["shapes-small", "shapes-small train.seed=1"], parallel=2)
+
+
+class TestCompare:
+    def test_both_are_measured_on_the_same_data(self, compared: Any) -> None:
+        assert compared.data == "shapes@v1"
+        first, second = compared.summary["entries"]
+        assert (first["title"], second["title"]) == ("shapes-small", "shapes-small train.seed=1")
+        assert first["metrics"] != second["metrics"]
+        found = second["against_first"]
+        main = compared.summary["main_metric"]
+        assert found["difference"] == pytest.approx(second["metrics"][main] - first["metrics"][main])
+
+    def test_the_page_shows_both_and_where_they_differ(self, compared: Any) -> None:
+        page = compared.report.read_text()
+        assert "shapes-small train.seed=1" in page
+        assert "train.seed" in page
+        assert "train.epochs" not in page
+        assert page.count("<polyline") >= 2
+
+    def test_each_run_is_a_commit_and_nothing_is_registered(self, compared: Any, checkout: Path, shell) -> None:
+        refs = shell(checkout, "git", "for-each-ref", "--format=%(refname)", "refs/runs/retrain-shapes-small-*").split()
+        assert len(refs) == 2
+        assert registry.list_versions(checkout, "shapes-small") == []
+
+    def test_a_later_retrain_uses_the_run(self, compared: Any, checkout: Path) -> None:
+        started = len(list((checkout / ".runs" / "train").glob("heatmap-*")))
+        done = retrain(parse_experiment(SMALL))
+        assert done.metrics == compared.summary["entries"][0]["metrics"]
+        assert len(list((checkout / ".runs" / "train").glob("heatmap-*"))) == started
+
+    @pytest.mark.parametrize("entries", [["shapes-small"], ["shapes-small", "shapes-small"]])
+    def test_one_alone_or_twice_the_same_is_refused(self, entries: list[str]) -> None:
+        with pytest.raises((UserError, ParameterTypeError)):
+            compare(entries)
+
+    def test_a_failure_names_the_experiment(self) -> None:
+        with pytest.raises(UserError, match=r"1 of 2 experiments failed\n  shapes-small detector.backbone.name=none"):
+            compare(["shapes-small", "shapes-small detector.backbone.name=none"])
+
+
+class TestOperatingPoints:
+    def test_a_detector_without_the_loss_is_refused(self) -> None:
+        with pytest.raises(UserError, match=r"losses\.hausdorff\.weight=0\.1"):
+            operating_points("shapes-small")
+
+    def test_points_are_trained_compared_and_registered(self, checkout: Path) -> None:
+        weights = [Weights(false_alarm=8), Weights(miss=8)]
+        done = operating_points("shapes-small", weights, changes=["losses.hausdorff.weight=0.1"])
+        titles = {one["title"] for one in done.summary["entries"]}
+        assert titles == {"false alarms 8, misses 1", "false alarms 1, misses 8", "false alarms 1, misses 1"}
+        choices = done.summary["choices"]
+        assert set(choices) == set(done.registered) == {"accuracy", "early-warning", "guidance"}
+        for found in choices.values():
+            assert found["before"]["model"] in titles
+            assert found["after"]["model"] == "false alarms 1, misses 1"
+            assert found["gain"] == pytest.approx(
+                found["after"]["cost_per_image"] - found["before"]["cost_per_image"], abs=1e-9
+            )
+            assert found["low"] <= found["gain"] <= found["high"]
+        row = registry.champion(checkout, "shapes-small-guidance")
+        assert row is not None
+        assert (checkout / ".runs" / "reports").exists()
+        assert "one model, its threshold moved" in done.report.read_text()
+        assert len(list((checkout / ".runs" / "train").glob("heatmap-*"))) == 2 + 3  # nothing was trained twice
+
+
+class TestReproduce:
+    def test_a_version_is_rebuilt_equal(self, compared: Any, checkout: Path, shell) -> None:
+        version = retrain(parse_experiment(SMALL)).version
+        before = shell(checkout, "git", "for-each-ref")
+        done = reproduce("shapes-small", version)
+        assert done.equal, in_words(done)
+        assert done.files["models/shapes-small/weights.safetensors"]
+        assert done.metrics == {}
+        assert shell(checkout, "git", "for-each-ref") == before
+        assert not (checkout / ".runs" / f"reproduce-shapes-small-{version}").exists()
+
+    def test_another_clone_rebuilds_it_from_the_remotes(
+        self, compared: Any, checkout: Path, shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        retrain(parse_experiment(SMALL))
+        shell(tmp_path, "git", "clone", "-q", "--no-tags", str(checkout), "clone")
+        clone = tmp_path / "clone"
+        shell(clone, "git", "config", "user.name", "other")
+        shell(clone, "git", "config", "user.email", "other@localhost")
+        shared = checkout / ".runs" / "shared"
+        shell(checkout, "dvc", "remote", "list")
+        shell(clone, "dvc", "remote", "add", "--local", "-d", "shared", _default_remote(checkout, shell, shared))
+        monkeypatch.chdir(clone)
+        done = reproduce("shapes-small", "v1")
+        assert done.equal, in_words(done)
+
+    def test_a_difference_is_stated(self, compared: Any, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Another seed than the registered one, as if the environment had changed the result."""
+        from flows import machine
+        from flows.workspace import Workspace
+
+        version = retrain(parse_experiment(SMALL)).version
+        plain = Workspace.run_stage
+
+        def disturbed(self: Workspace, stage: str, *rest: Any, **named: Any) -> Any:
+            params = self.read_params()
+            self.write_params(params | {"train": params["train"] | {"seed": 5}})
+            return plain(self, stage, *rest, **named)
+
+        monkeypatch.setattr(Workspace, "run_stage", disturbed)
+        monkeypatch.setattr(machine, "describe", lambda: {"torch": "9.9"})
+        done = reproduce("shapes-small", version)
+        assert not done.equal
+        assert not done.files["models/shapes-small/weights.safetensors"]
+        assert done.environment["torch"][1] == "9.9"
+        assert "registered" in in_words(done)
+
+    def test_an_unknown_version_is_refused(self, compared: Any) -> None:
+        with pytest.raises(UserError, match="v99"):
+            reproduce("shapes-small", "v99")
+
+
+def _default_remote(checkout: Path, shell, shared: Path) -> str:
+    """The address of the checkout's default DVC remote."""
+    name = shell(checkout, "dvc", "config", "core.remote")
+    listed = dict(
+        line.split() for line in shell(checkout, "dvc", "remote", "list").splitlines() if len(line.split()) == 2
+    )
+    return listed[name]
+
+
+def test_what_a_version_says_of_its_machine(compared: Any, checkout: Path) -> None:
+    from flows.reproduce import recorded_environment
+
+    retrain(parse_experiment(SMALL))
+    told = recorded_environment(registry.find(checkout, "shapes-small"))
+    assert {"processor", "python", "torch", "numpy"} <= set(told)
+    assert json.dumps(told)
