@@ -35,12 +35,13 @@ def test_the_flow_is_there(described, repository_root, name):
     assert any("flow" in ast.unparse(decorator) for decorator in flow.decorator_list)
 
 
-def test_one_nightly_at_a_time_and_none_before_somebody_says_so(described):
+def test_the_nightly_is_that_of_the_flows(described, repository_root):
     [nightly] = [one for one in described["deployments"] if one["name"] == "nightly"]
     assert nightly["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+    settings = yaml.safe_load((repository_root / "flows" / "nightly.yaml").read_text())
     [schedule] = nightly["schedules"]
-    assert schedule["timezone"]
-    assert schedule["active"] is False
+    assert (schedule["cron"], schedule["timezone"]) == (settings.pop("schedule"), settings.pop("timezone"))
+    assert nightly["parameters"] == settings
 
 
 def test_flows_work_in_the_checkout_of_their_machine(described):

@@ -162,9 +162,6 @@ def test_who_has_not_the_secret_is_refused(server):
 def test_the_deployments_stand_in_postgres(server, deployed):
     names = {one["name"] for one in server.ask("/deployments/filter")}
     assert {"retrain", "ingest", "promote"} <= names
-    assert "nightly" not in names or not any(
-        schedule["active"] for one in server.ask("/deployments/filter") for schedule in one["schedules"]
-    )
 
 
 def test_a_worker_runs_a_flow_in_the_checkout(server, deployed):
