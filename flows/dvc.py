@@ -21,6 +21,7 @@ from pathlib import Path
 
 from flows.git import clean_environment
 from flows.process import Completed, LineCallback, ProcessError, run
+from kpmodels.addresses import shown
 from kpmodels.errors import UserError
 
 MISSING = "Missing cache files"
@@ -208,7 +209,7 @@ def pull(
         done = dvc(worktree, *words, on_line=on_line, check=False)
         if (done.code == 0 and MISSING not in done.text) or checkout(worktree, *targets):
             return
-        problems.append(f"{name} ({known.urls.get(name, 'unknown')}): {_why_missing(done)}")
+        problems.append(f"{name} ({shown(known.urls.get(name, 'unknown'))}): {_why_missing(done)}")
     found = "; ".join(problems) or "no DVC remote is configured"
     raise UserError(f"{', '.join(targets)} is neither in the cache nor in a DVC remote. {found}", "dvc remote list")
 

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
+from kpmodels.addresses import shown
+
 TAIL_LINES = 60
 GRACE_SECONDS = 15.0
 LineCallback = Callable[[str], None]
@@ -53,7 +55,8 @@ class ProcessError(RuntimeError):
         self.completed = completed
         what = reason or f"ended with exit code {completed.code}"
         tail = "\n".join(completed.lines[-TAIL_LINES:])
-        super().__init__(f"{shlex.join(completed.command)} {what}\n{tail}")
+        command = shlex.join(shown(word) for word in completed.command)
+        super().__init__(f"{command} {what}\n{tail}")
 
 
 class ProcessTimeoutError(ProcessError):

@@ -34,15 +34,27 @@ def train(
         bool, typer.Option(envvar="KP_FORCE", help="Train anew although the same run is finished.")
     ] = False,
     address: Annotated[str, typer.Option(envvar="KP_RAY_ADDRESS", help="Ray cluster; empty: this machine.")] = "",
+    jobs: Annotated[
+        str, typer.Option(envvar="KP_RAY_JOBS", help="Train as a job of the Ray cluster whose dashboard is here.")
+    ] = "",
+    shared: Annotated[
+        Path | None,
+        typer.Option(envvar="KP_STORAGE", help="Folder that every node sees under the same path; for --jobs."),
+    ] = None,
 ) -> None:
     """Train one experiment: the train stage of dvc.yaml. Killed and started again, it goes on."""
     from kpmodels.config import read_experiment
-    from kpmodels.training.launch import train as run_training
 
     experiment = read_experiment(params)
-    summary = run_training(
-        experiment, data.resolve(), out.resolve(), storage.resolve(), address=address or None, force=force
-    )
+    data, out, storage = data.resolve(), out.resolve(), storage.resolve()
+    if jobs:
+        from kpmodels.jobs.submit import train_by_job
+
+        summary = train_by_job(experiment, data, out, storage, jobs=jobs, shared=shared, force=force)
+    else:
+        from kpmodels.training.launch import train as run_training
+
+        summary = run_training(experiment, data, out, storage, address=address or None, force=force)
     print(f"trained {experiment.name}: " + ", ".join(f"{key} {value}" for key, value in summary.items()))
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlparse
 
+from kpmodels.addresses import shown
 from kpmodels.data.drop import climbs_out
 from kpmodels.errors import UserError
 
@@ -89,16 +90,16 @@ def _only_folder(root: Path) -> Path:
 
 def _download(address: str, folder: Path) -> Path:
     name = Path(unquote(urlparse(address).path)).name or "download"
-    target = folder / name
+    target, visible = folder / name, shown(address)
     request = urllib.request.Request(address, headers={"User-Agent": "kp-platform"})
     try:
         with urllib.request.urlopen(request, timeout=60) as response, open(target, "wb") as file:
-            _copy(response, file, MAX_BYTES, address)
+            _copy(response, file, MAX_BYTES, visible)
             stated = response.headers.get("Content-Length")
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        raise UserError(f"{address} cannot be fetched: {error}", "check the address and the network") from None
+        raise UserError(f"{visible} cannot be fetched: {error}", "check the address and the network") from None
     if stated is not None and int(stated) != target.stat().st_size:
-        raise UserError(f"{address}: {target.stat().st_size} of {stated} bytes came", "try again")
+        raise UserError(f"{visible}: {target.stat().st_size} of {stated} bytes came", "try again")
     return target
 
 

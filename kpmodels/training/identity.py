@@ -27,8 +27,9 @@ SHELL = {
     "shell.py",
     "tables.py",
 }
-ONLY_REPORTED = tuple(
-    f"evaluation/{name}" for name in ("report", "comparison.py", "gate.py", "significance.py", "trade_off.py")
+ASIDE = (
+    "jobs/",
+    *(f"evaluation/{name}" for name in ("report", "comparison.py", "gate.py", "significance.py", "trade_off.py")),
 )
 RECORD = "run.json"
 
@@ -66,12 +67,12 @@ def relevant_options(experiment: Experiment) -> dict[str, Any]:
 
 
 def code_hash(package: Path | None = None) -> str:
-    """A hash over the sources that training runs; not those of the command line, nor of reports and the gate."""
+    """A hash over the sources that training runs; not those of the command line, jobs, reports and the gate."""
     root = package or package_folder()
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         name = path.relative_to(root).as_posix()
-        if name not in SHELL and not name.startswith(ONLY_REPORTED):
+        if name not in SHELL and not name.startswith(ASIDE):
             digest.update(f"{name}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()
 

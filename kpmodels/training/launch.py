@@ -31,7 +31,7 @@ RESTARTS = 2  # after the death of a worker
 def train(
     experiment: Experiment,
     data: Path,
-    out: Path,
+    out: Path | None,
     storage: Path,
     *,
     address: str | None = None,
@@ -45,6 +45,7 @@ def train(
 
     Args:
         data: Folder of the data set. With a cluster it, and ``storage``, must be seen by all nodes.
+        out: None: nowhere but in the run's folder, from which a caller elsewhere may ``publish`` it.
         address: Of a Ray cluster; None: this machine. Of no matter with ``train.workers=0``, which is without Ray.
         force: Train anew although the run is finished or begun; what there was is moved aside.
         build: Makes the parts of the run in each process.
@@ -57,14 +58,14 @@ def train(
             by another process.
         RuntimeError: the workers failed again and again.
     """
-    data, out, storage = data.resolve(), out.absolute(), storage.resolve()
+    data, storage = data.resolve(), storage.resolve()
     store = open_dataset(data)
-    _check(experiment, store)
+    check(experiment, store)
     identity = identify(experiment, store.fingerprint)
     folder = storage / run_name(identity)
     with run_lock(folder):
         _prepare(folder, identity, force or os.environ.get("KP_FORCE", "") not in ("", "0"))
-        summary = _finished(folder)
+        summary = finished(folder)
         reused = summary is not None
         with Follower(folder):
             if summary is None:
@@ -73,7 +74,8 @@ def train(
             else:
                 text = f"run {folder.name} is finished (equal data, options and code): its model is used again"
                 ProgressLog(folder)({"event": "note", "text": text})
-        _publish(folder, experiment, out)
+        if out is not None:
+            publish(folder, experiment, out.absolute())
     return {**summary, "reused": reused}
 
 
@@ -81,7 +83,7 @@ def _attempt() -> str:
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
 
 
-def _check(experiment: Experiment, store: DatasetStore) -> None:
+def check(experiment: Experiment, store: DatasetStore) -> None:
     """What can be known to fail before anything is started."""
     options = experiment.train
     if not store.split("train"):
@@ -107,7 +109,7 @@ def _prepare(folder: Path, identity: Identity, force: bool) -> None:
     claim(folder, identity)
 
 
-def _finished(folder: Path) -> dict[str, Any] | None:
+def finished(folder: Path) -> dict[str, Any] | None:
     """The summary of a finished run whose model is whole; None: there is still something to do."""
     try:
         summary: dict[str, Any] = json.loads((folder / SUMMARY).read_text())
@@ -225,7 +227,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     temporary.replace(path)
 
 
-def _publish(folder: Path, experiment: Experiment, out: Path) -> None:
+def publish(folder: Path, experiment: Experiment, out: Path) -> None:
     """Copy the run's model to ``out``: a folder that is whole or not there.
 
     Nothing in it tells how long the training took, so that the same training makes the same bytes. A finished run may

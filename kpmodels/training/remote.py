@@ -6,15 +6,19 @@ take half a gigabyte less each, and start sooner.
 
 from __future__ import annotations
 
+import os
 import socket
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import ray
 import ray.train
 from ray.train.backend import Backend, BackendConfig
 
+from kpmodels.errors import UserError
 from kpmodels.training.job import Job, note_failure, read_failure
 
 
@@ -33,6 +37,7 @@ def work_in_ray(config: dict[str, Any]) -> None:
     from kpmodels.training.worker import work
 
     job = Job(**config["job"])
+    _see(job)
     if read_failure(job) is not None:
         return
     context = ray.train.get_context()
@@ -44,6 +49,16 @@ def work_in_ray(config: dict[str, Any]) -> None:
     except Exception as error:
         note_failure(job, error)
         raise
+
+
+def _see(job: Job) -> None:
+    """Raise a UserError where this node lacks the data set or the run's folder, which it would make anew for itself."""
+    for folder in (job.data, job.folder):
+        if not Path(folder).is_dir():
+            raise UserError(
+                f"node {ray.util.get_node_ip_address()} does not see {folder}",
+                "mount the shared storage under the same path on every node, and name it with KP_STORAGE",
+            )
 
 
 @dataclass
@@ -101,9 +116,21 @@ def _join(address: str, rank: int, world: int, gpu: bool, seconds: float) -> Non
 
         torch.cuda.set_device(get_device())
     backend = "nccl" if gpu else "gloo"
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", _interface(ray.util.get_node_ip_address()))
     dist.init_process_group(
         backend, init_method=address, rank=rank, world_size=world, timeout=timedelta(seconds=seconds)
     )
+
+
+def _interface(address: str) -> str:
+    """The network interface that has this node's address, the one at which the other nodes reach it.
+
+    Left to itself gloo takes what the host's own name stands for, which is a loopback address on many systems.
+    """
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(one.address.partition("%")[0] == address for one in addresses):
+            return name
+    raise UserError(f"no network interface of this node has the address {address}", "see ray start --node-ip-address")
 
 
 def _leave() -> None:
