@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
 from typing import TypeVar
 
@@ -35,9 +35,11 @@ def run_parallel(work: Sequence[Callable[[], T]], parallel: int) -> list[T | Exc
     if parallel == 1:  # in this thread, where a cancellation arrives
         return [one(action) for action in work]
     with ThreadPoolExecutor(parallel) as pool:
+        futures = [pool.submit(copy_context().run, one, action) for action in work]
         try:
-            return [one.result() for one in [pool.submit(copy_context().run, one, action) for action in work]]
+            return [future.result() for future in futures]
         except BaseException:
             stop.set()
-            end_running()
+            while wait(futures, timeout=0.5).not_done:  # between two commands a thread may start another
+                end_running()
             raise
