@@ -25,6 +25,7 @@ from kpmodels.addresses import shown
 from kpmodels.errors import UserError
 
 MISSING = "Missing cache files"
+NOT_STORED = "failed to transfer"  # `dvc add` on a full disk says so, and exits with 0
 _PRIVATE = {"DVC_NO_ANALYTICS": "1", "RAY_USAGE_STATS_ENABLED": "0", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 
 
@@ -67,7 +68,7 @@ def dvc(
     """
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", *words]
     done = run(command, folder, env=environment(env), on_line=on_line, check=False)
-    if check and done.code != 0:
+    if check and (done.code != 0 or NOT_STORED in done.text):
         raise _explained(words, done, folder)
     return done
 
@@ -180,7 +181,7 @@ def repro_stage(
     """
     words = ["repro", "--single-item", *(["--force"] if force else []), stage]
     done = dvc(worktree, *words, on_line=on_line, env=env, check=False)
-    if done.code == 0:
+    if done.code == 0 and NOT_STORED not in done.text:
         return done
     if "failed to run: " in done.text or "failed to reproduce" in done.text:
         raise ProcessError(done, f"failed in stage '{stage}'")
@@ -255,4 +256,4 @@ def status(worktree: Path) -> str:
 
 def add(worktree: Path, target: str) -> None:
     """Puts a file or folder under DVC, or what changed in it, without the rest of a larger tracked folder being there."""
-    dvc(worktree, "add", "--quiet", target)
+    dvc(worktree, "add", target)

@@ -38,6 +38,9 @@ def find_peaks(
     searched = gaussian_blur(values, blur) if blur > 1 else values
     candidates = min(H * W, 4 * top)
     height, index = _local_maxima(searched.flatten(0, 1), min_distance, threshold, values.flatten(0, 1), candidates)
+    if not torch.compiler.is_compiling():  # most maps hold few: the rest need not be compared with each other
+        most = max(int((height > -torch.inf).sum(1).max()), 1) if height.numel() else 0
+        height, index = height[:, :most], index[:, :most]
     xy = torch.stack([index % W, torch.div(index, W, rounding_mode="floor")], dim=-1)
     found = height > -torch.inf
     apart = torch.cdist(xy.double(), xy.double(), compute_mode="donot_use_mm_for_euclid_dist") >= min_distance
