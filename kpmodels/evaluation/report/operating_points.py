@@ -88,7 +88,8 @@ def _body(
             f'<div class="eyebrow">Operating points</div><h1>{escape(spec["title"])}</h1><div class="facts">{shown}</div>',
             section("Before training, or after it", _choices_card(entries, choices)),
             section("The curve", _curve_card(spec["plain"], entries, test, threshold)),
-            section("Models", metrics_card(entries, against), options_card(entries)),
+            section("Models", metrics_card(entries, against)),
+            section("Where they differ", options_card(entries)),
         ]
     )
 
@@ -96,31 +97,34 @@ def _body(
 def _choices_card(entries: list[Entry], choices: list[Choice]) -> str:
     rows = []
     for one in choices:
-        for way, point in (("before: weights", one.before), ("after: threshold", one.after), ("both", one.both)):
-            told = f"{entries[point.model].title} at {point.threshold:g}"
-            figures = [number(v) for v in (point.cost_per_image, point.false_alarms_per_image, point.miss_rate)]
-            rows.append([escape(one.policy), way, escape(told), *figures, "", ""])
         mark = (
             f'<span class="{one.verdict}">{one.verdict}</span>' if one.verdict in ("better", "worse") else one.verdict
         )
-        rows[-3][-2:] = [f"{number(one.gain, signed=True)} ({interval(one.low, one.high, signed=True)})", mark]
-    head = ["costs", "chosen", "model and threshold", "cost per image", "false alarms", "miss rate", "saves", "verdict"]
+        saved = f"{number(one.gain, signed=True)} ({interval(one.low, one.high, signed=True)}): {mark}"
+        ways = (("weights before", one.before, saved), ("threshold after", one.after, ""), ("both", one.both, ""))
+        for way, point, last in ways:
+            told = f"{entries[point.model].title}; at {point.threshold:g}"
+            figures = [number(v) for v in (point.cost_per_image, point.false_alarms_per_image, point.miss_rate)]
+            rows.append([f"{escape(one.policy)}: {way}", escape(told), *figures, last])
+    head = ["chosen", "weights and threshold", "cost", "false alarms", "miss rate", "weights save"]
     note = (
-        "saves: how much less an image costs than with the threshold of the model of equal weights moved, with the 95 % "
-        "interval (paired bootstrap); both: weights and threshold together"
+        "per image; weights save: how much less than moving the threshold of the model of equal weights costs, with the "
+        "95 % interval (paired bootstrap); both: weights and threshold together"
     )
-    return card(table(head, rows, words=(1, 2, 7)), "What each way costs on the test images", note)
+    return card(table(head, rows, words=(1, 5)), "What each way costs on the test images", note)
 
 
 def _curve_card(plain: str, entries: list[Entry], test: list[CountsTable], threshold: float) -> str:
+    """Both curves, as far as about three times the false alarms of the model of equal weights."""
     single = next(table for entry, table in zip(entries, test, strict=True) if entry.title == plain)
     rates = [single.rates(place) for place in range(len(single.thresholds))]
+    far = 3 * single.rates(single.place(threshold))[0] + 1
     points = sorted(one.rates(one.place(threshold)) for one in test)
-    far = max(x for x, _ in points) * 2.5 + 0.5
-    shown = [(x, y) for x, y in rates if x <= far]
     lines = [
-        Series("one model, its threshold moved", [x for x, _ in shown], [y for _, y in shown], dashed=True),
-        Series("a model for each weight", [x for x, _ in points], [y for _, y in points]),
+        Series(name, [x for x, _ in kept], [y for _, y in kept], dashed)
+        for name, all_points, dashed in (("one model, its threshold moved", rates, True), ("weights", points, False))
+        if (kept := [(x, y) for x, y in all_points if x <= far])
     ]
     chart = line_chart(lines, "false alarms per image", "miss rate")
-    return card(chart, "Misses against false alarms", f"models at a threshold of {threshold:g}; on the test images")
+    note = f"a model for each pair of weights, at a threshold of {threshold:g}; those with more than {far:.1f} false alarms are left out"
+    return f'<div class="grid">{card(chart, "Misses against false alarms", note)}</div>'

@@ -16,7 +16,7 @@ from kpmodels.evaluation.report.html import DASH, card, escape, interval, number
 
 COLUMNS = {
     "pose": ("oks_ap", "oks_ap50", "pck_0_1", "pixel_error_median", "nme", "false_alarms_per_image", "miss_rate"),
-    "points": ("f1", "precision", "recall", "false_alarms_per_image", "miss_rate", "count_mae", "average_hausdorff"),
+    "points": ("f1", "precision", "recall", "false_alarms_per_image", "miss_rate", "count_mae"),
     "boxes": ("box_ap", "box_ap50", "box_ap75", "precision", "recall", "false_alarms_per_image", "miss_rate"),
 }
 
