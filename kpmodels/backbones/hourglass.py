@@ -21,6 +21,7 @@ WIDTHS = (256, 256, 384, 384, 384, 512)  # channels at strides 4 to 128
 BLOCKS = (2, 2, 2, 2, 2, 4)  # residual blocks per level and direction
 STRIDE = 4
 DEEPEST = 128  # stride of the innermost map
+LEAST_STEM = 16  # with 8 channels, oneDNN 3 on AVX-512 writes past its memory (1x1, stride 2, channels last, backward)
 
 
 class Hourglass(nn.Module):
@@ -35,9 +36,10 @@ class Hourglass(nn.Module):
         """``width``: channels at stride 4; all others keep the paper's proportions to it."""
         super().__init__()
         widths = [width * w // WIDTHS[0] for w in WIDTHS]
-        stem = nn.Conv2d(3, width // 2, 7, stride=2, padding=3, bias=False)
+        narrow = max(width // 2, LEAST_STEM)
+        stem = nn.Conv2d(3, narrow, 7, stride=2, padding=3, bias=False)
         self.stem = nn.Sequential(
-            stem, nn.BatchNorm2d(width // 2), nn.ReLU(inplace=True), Residual(width // 2, width, stride=2)
+            stem, nn.BatchNorm2d(narrow), nn.ReLU(inplace=True), Residual(narrow, width, stride=2)
         )
         self.stacks = nn.ModuleList(Level(widths, BLOCKS) for _ in range(stacks))
         self.outputs = nn.ModuleList(conv_norm_relu(width, width) for _ in range(stacks))
