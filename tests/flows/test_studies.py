@@ -132,21 +132,6 @@ class TestReproduce:
         assert shell(checkout, "git", "for-each-ref") == before
         assert not (checkout / ".runs" / f"reproduce-shapes-small-{version}").exists()
 
-    def test_another_clone_rebuilds_it_from_the_remotes(
-        self, compared: Any, checkout: Path, shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        retrain(parse_experiment(SMALL))
-        shell(tmp_path, "git", "clone", "-q", "--no-tags", str(checkout), "clone")
-        clone = tmp_path / "clone"
-        shell(clone, "git", "config", "user.name", "other")
-        shell(clone, "git", "config", "user.email", "other@localhost")
-        shared = checkout / ".runs" / "shared"
-        shell(checkout, "dvc", "remote", "list")
-        shell(clone, "dvc", "remote", "add", "--local", "-d", "shared", _default_remote(checkout, shell, shared))
-        monkeypatch.chdir(clone)
-        done = reproduce("shapes-small", "v1")
-        assert done.equal, in_words(done)
-
     def test_a_difference_is_stated(self, compared: Any, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Another seed than the registered one, as if the environment had changed the result."""
         from flows import machine
@@ -171,15 +156,6 @@ class TestReproduce:
     def test_an_unknown_version_is_refused(self, compared: Any) -> None:
         with pytest.raises(UserError, match="v99"):
             reproduce("shapes-small", "v99")
-
-
-def _default_remote(checkout: Path, shell, shared: Path) -> str:
-    """The address of the checkout's default DVC remote."""
-    name = shell(checkout, "dvc", "config", "core.remote")
-    listed = dict(
-        line.split() for line in shell(checkout, "dvc", "remote", "list").splitlines() if len(line.split()) == 2
-    )
-    return listed[name]
 
 
 def test_what_a_version_says_of_its_machine(compared: Any, checkout: Path) -> None:

@@ -204,11 +204,12 @@ def test_sigterm_is_an_interruption_while_a_job_is_followed(train):
         time.sleep(0.1)
         return "RUNNING", ""
 
+    before = signal.getsignal(signal.SIGTERM)
     jobs = FakeJobs(terminated)
     with pytest.raises(KeyboardInterrupt):
         train(jobs)
     assert jobs.stopped == list(jobs.requests)
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_another_thread_leaves_the_signals_alone(train):

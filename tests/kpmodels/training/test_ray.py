@@ -73,7 +73,7 @@ def test_an_error_of_one_rank_ends_all_and_the_next_call_goes_on(data, whole, tm
 
 
 def events(folder):
-    (path,) = (folder / "storage").glob("toys-*/progress.jsonl")
+    (path,) = (folder / "storage").glob("heatmap-*/progress.jsonl")
     return [json.loads(line) for line in path.open()]
 
 
