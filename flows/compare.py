@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import flow
 from pydantic import BaseModel, Field
 
+from flows import several
 from flows.artifacts import show_metrics, show_report
 from flows.bundled import resolve_or_adopt
 from flows.data_versions import DataVersion
 from flows.named_experiments import choose_entries
 from flows.reconcile import note_process
 from flows.repository import find_repository
-from flows.several import Measured, measure_all
-from flows.stages import call, read_json
-from flows.workspace import Workspace
+from flows.several import Measured, measure_all, short_hash
 
 
 class CompareResult(BaseModel):
@@ -69,16 +66,8 @@ def write_page(repository: Path, measured: list[Measured], data: DataVersion) ->
     """The page about what was measured, and its summary."""
     title = " / ".join(one.title for one in measured)
     spec = {"title": title, "data": str(data), "entries": [one.entry() for one in measured]}
-    name = hashlib.sha256(json.dumps([[one.run for one in measured], title]).encode()).hexdigest()[:12]
-    folder = repository / ".runs" / "reports" / f"compare-{name}"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "spec.json").write_text(json.dumps(spec, indent=1))
-    with Workspace.create(repository, measured[0].run) as workspace:
-        call(
-            workspace, "side-by-side", folder / "spec.json", "--out", folder / "report.html",
-            "--summary", folder / "summary.json",
-        )  # fmt: skip
-    return folder / "report.html", read_json(folder / "summary.json")
+    name = f"compare-{short_hash([[one.run for one in measured], title])}"
+    return several.write_page(repository, measured, name, spec, "side-by-side")
 
 
 def in_words(summary: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from prefect import get_run_logger
 
 from flows import data_versions, git
 from flows.data_versions import DataVersion
-from flows.stages import run_stage
+from flows.stages import call, run_stage
 from flows.workspace import Workspace
 from kpmodels.config import Experiment
 from kpmodels.errors import UserError
@@ -52,6 +52,18 @@ def train_and_evaluate(workspace: Workspace, experiment: Experiment, data: DataV
 def results_folder(workspace: Workspace, experiment: Experiment) -> Path:
     """Where the evaluate stage wrote what it measured."""
     return workspace.path / "results" / experiment.name
+
+
+def write_report(workspace: Workspace, experiment: Experiment, title: str, *words: str | Path) -> Path:
+    """Write the page about the run's results where ``kp up`` serves it; ``words`` go on the command."""
+    report = workspace.repository / ".runs" / "reports" / workspace.run / "report.html"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    call(
+        workspace, "report", results_folder(workspace, experiment),
+        "--model", workspace.path / "models" / experiment.name,
+        "--data", workspace.path / "datasets" / experiment.data.name, "--out", report, "--title", title, *words,
+    )  # fmt: skip
+    return report
 
 
 def commit_run(workspace: Workspace, experiment: Experiment, data: DataVersion) -> str:

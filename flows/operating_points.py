@@ -6,8 +6,6 @@ shows both, chosen on validation images and measured on test images, and the poi
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +13,7 @@ import yaml
 from prefect import flow, task
 from pydantic import BaseModel, Field
 
+from flows import several
 from flows.artifacts import show_report
 from flows.bundled import resolve_or_adopt
 from flows.data_versions import DataVersion
@@ -23,7 +22,7 @@ from flows.named_experiments import choose_experiment
 from flows.reconcile import note_process
 from flows.repository import find_repository
 from flows.retrain import retrain
-from flows.several import Measured, measure_all
+from flows.several import Measured, measure_all, short_hash
 from flows.stages import call, read_json
 from flows.workspace import Workspace
 from kpmodels.config import Experiment
@@ -79,9 +78,6 @@ def write_page(
     repository: Path, base: Experiment, measured: list[Measured], data: DataVersion
 ) -> tuple[Path, dict[str, Any]]:
     """The page, and its summary; each model is measured on the validation images too, to choose by."""
-    key = hashlib.sha256(json.dumps([one.run for one in measured]).encode()).hexdigest()[:12]
-    folder = repository / ".runs" / "reports" / f"operating-points-{base.name}-{key}"
-    folder.mkdir(parents=True, exist_ok=True)
     gate = base.gate
     spec = {
         "title": f"{base.name}: operating points",
@@ -94,13 +90,9 @@ def write_page(
         },
         "entries": [one.entry() | {"val_results": str(measure_on_val(repository, one, data))} for one in measured],
     }
-    (folder / "spec.json").write_text(json.dumps(spec, indent=1))
-    with Workspace.create(repository, measured[0].run) as workspace:
-        call(
-            workspace, "trade-off", folder / "spec.json", "--data", workspace.path / "datasets" / data.name,
-            "--out", folder / "report.html", "--summary", folder / "summary.json",
-        )  # fmt: skip
-    return folder / "report.html", read_json(folder / "summary.json")
+    name = f"operating-points-{base.name}-{short_hash([one.run for one in measured])}"
+    folder = repository / ".runs" / measured[0].run / "datasets" / data.name
+    return several.write_page(repository, measured, name, spec, "trade-off", "--data", folder)
 
 
 @task(task_run_name="validation images: {one.title}", persist_result=False)

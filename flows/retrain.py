@@ -14,7 +14,7 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from pydantic import BaseModel
 
-from flows import git, machine, registry
+from flows import experiment_run, git, machine, registry
 from flows.artifacts import show_metrics, show_pictures, show_report
 from flows.bundled import resolve_or_adopt
 from flows.champion import champion_results
@@ -25,7 +25,7 @@ from flows.lockfile import stage_hashes
 from flows.reconcile import note_process
 from flows.registry_tags import ModelVersion
 from flows.repository import exclusive, find_repository
-from flows.stages import call, read_json
+from flows.stages import read_json
 from flows.workspace import Workspace
 from kpmodels.config import Experiment
 
@@ -167,17 +167,10 @@ def write_report(
     workspace: Workspace, experiment: Experiment, version: ModelVersion, before: tuple[ModelVersion, Path] | None
 ) -> Path:
     """Write the page about the version, beside the champion where there is another one."""
-    report = workspace.repository / ".runs" / "reports" / workspace.run / "report.html"
-    report.parent.mkdir(parents=True, exist_ok=True)
     other = before if before and before[0].version != version.version else None
     beside = ["--champion", str(other[1]), "--champion-title", f"champion {other[0]}"] if other else []
-    call(
-        workspace, "report", results_folder(workspace, experiment),
-        "--model", workspace.path / "models" / experiment.name,
-        "--data", workspace.path / "datasets" / experiment.data.name, "--out", report,
-        "--title", str(version), "--pictures", report.parent, *beside,
-    )  # fmt: skip
-    return report
+    pictures = workspace.repository / ".runs" / "reports" / workspace.run
+    return experiment_run.write_report(workspace, experiment, str(version), "--pictures", pictures, *beside)
 
 
 def settle(repository: Path, version: ModelVersion, decision: Decision) -> bool:

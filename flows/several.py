@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 
 from flows.artifacts import report_link
 from flows.data_versions import DataVersion
-from flows.experiment_run import commit_run, open_workspace, results_folder, train_and_evaluate
+from flows.experiment_run import commit_run, open_workspace, train_and_evaluate, write_report
 from flows.parallel import run_parallel
-from flows.stages import call
+from flows.stages import call, read_json
+from flows.workspace import Workspace
 from kpmodels.config import Experiment
 from kpmodels.errors import UserError
 
@@ -25,10 +29,8 @@ class Measured:
     title: str
     experiment: Experiment
     run: str
-    path: Path
     results: Path
     model: Path
-    commit: str
     link: str
 
     def entry(self) -> dict[str, str]:
@@ -64,12 +66,31 @@ def measure_all(
 def measure(repository: Path, title: str, experiment: Experiment, data: DataVersion, snapshot: bool) -> Measured:
     """Train and measure one experiment, commit what came out, and write its report."""
     with open_workspace(repository, experiment, data, snapshot) as workspace:
-        train_and_evaluate(workspace, experiment, data)
-        commit = commit_run(workspace, experiment, data)
-        results, model = results_folder(workspace, experiment), workspace.path / "models" / experiment.name
-        report = repository / ".runs" / "reports" / workspace.run / "report.html"
-        report.parent.mkdir(parents=True, exist_ok=True)
-        folder = workspace.path / "datasets" / data.name
-        call(workspace, "report", results, "--model", model, "--data", folder, "--out", report, "--title", title)
-        link = report_link(report)
-        return Measured(title, experiment, workspace.run, workspace.path, results, model, commit, link)
+        results = train_and_evaluate(workspace, experiment, data)
+        commit_run(workspace, experiment, data)
+        report = write_report(workspace, experiment, title)
+        model = workspace.path / "models" / experiment.name
+        return Measured(title, experiment, workspace.run, results, model, report_link(report))
+
+
+def write_page(
+    repository: Path, measured: Sequence[Measured], name: str, spec: dict[str, Any], command: str, *words: str | Path
+) -> tuple[Path, dict[str, Any]]:
+    """A page about all of them, which a ``kpmodels`` command makes of a spec, and its summary.
+
+    Args:
+        name: Of the page's folder under `.runs/reports`.
+        words: What the command needs besides spec, page and summary.
+    """
+    folder = repository / ".runs" / "reports" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    page, summary = folder / "report.html", folder / "summary.json"
+    (folder / "spec.json").write_text(json.dumps(spec, indent=1))
+    with Workspace.create(repository, measured[0].run) as workspace:
+        call(workspace, command, folder / "spec.json", *words, "--out", page, "--summary", summary)
+    return page, read_json(summary)
+
+
+def short_hash(value: Any) -> str:
+    """Twelve digits that tell plain values apart."""
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]

@@ -14,11 +14,9 @@ from prefect.client.schemas.objects import State, TaskRun
 from flows.artifacts import TrainingProgress
 from flows.process import ProcessError, run
 from flows.workspace import Workspace
-from kpmodels.errors import UserError
+from kpmodels.errors import UserError, mistake_in
 
-USER_MISTAKE = "error: "
 LINES_OF_A_MISTAKE = 400  # a drop can be wrong in many places, and its error names fifty of them
-REMEDY = "  -> "
 
 
 def _worth_a_retry(task_: Any, task_run: TaskRun, state: State[Any]) -> bool:
@@ -86,15 +84,5 @@ def _explained(action: Callable[[], object]) -> None:
 
 
 def user_error(lines: Sequence[str]) -> UserError | None:
-    """The last error meant for the user that a command printed: its words, over as many lines as it took, and its remedy."""
-    starts = [number for number, line in enumerate(lines) if line.startswith(USER_MISTAKE)]
-    if not starts:
-        return None
-    words = [lines[starts[-1]].removeprefix(USER_MISTAKE)]
-    for line in lines[starts[-1] + 1 :]:
-        if line.startswith(REMEDY):
-            return UserError("\n".join(words), line.removeprefix(REMEDY))
-        if line.startswith("ERROR: "):  # DVC goes on about the stage that failed
-            break
-        words.append(line)
-    return UserError("\n".join(words).rstrip())
+    """The last error meant for the user in the log of a stage."""
+    return mistake_in(lines, ends="ERROR: ")  # DVC goes on about the stage that failed

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+MISTAKE, REMEDY = "error: ", "  -> "  # what a command prints before the words of an error, and before its remedy
 
 
 class UserError(Exception):
@@ -17,9 +19,28 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(message if not remedy else f"{message}\n  -> {remedy}")
+        super().__init__(message if not remedy else f"{message}\n{REMEDY}{remedy}")
         self.message = message
         self.remedy = remedy
+
+
+def mistake_in(lines: Sequence[str], ends: str = "") -> UserError | None:
+    """The last error meant for the user that a command printed: its words, over as many lines as it took, and its remedy.
+
+    Args:
+        ends: A line that starts with this is no part of the error any more; empty: all lines may be.
+    """
+    starts = [number for number, line in enumerate(lines) if line.startswith(MISTAKE)]
+    if not starts:
+        return None
+    words = [lines[starts[-1]].removeprefix(MISTAKE)]
+    for line in lines[starts[-1] + 1 :]:
+        if line.startswith(REMEDY):
+            return UserError("\n".join(words), line.removeprefix(REMEDY))
+        if ends and line.startswith(ends):
+            break
+        words.append(line)
+    return UserError("\n".join(words).rstrip())
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

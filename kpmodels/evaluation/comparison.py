@@ -12,7 +12,7 @@ import numpy as np
 
 from kpmodels.errors import UserError, nearest
 from kpmodels.evaluation.metrics import Metric, main_metric, metrics_of
-from kpmodels.evaluation.significance import RESAMPLES, SEED, paired_difference, resample_weights
+from kpmodels.evaluation.significance import RESAMPLES, SEED, paired_difference, resample_weights, verdict
 from kpmodels.evaluation.table import ImageTable, read_table
 
 AGAIN = "measure both models on the same data version and with the same evaluate options: kp evaluate"
@@ -99,13 +99,13 @@ def _against(metric: Metric, new: ImageTable, old: ImageTable, weights_RN: Any) 
     if not math.isfinite(found.old):
         return _alone(metric, found.new)
     direction = metric.higher_is_better
-    verdict = ""
+    says = ""
     if direction is not None and found.low is not None and found.high is not None:
         low, high = (found.low, found.high) if direction else (-found.high, -found.low)
-        verdict = "better" if low > 0 else "worse" if high < 0 else "no clear difference"
+        says = verdict(low, high)
     return MetricComparison(
         metric.key, metric.title, metric.unit, direction,
-        found.new, found.old, found.difference, found.low, found.high, verdict,
+        found.new, found.old, found.difference, found.low, found.high, says,
     )  # fmt: skip
 
 

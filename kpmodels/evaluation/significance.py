@@ -35,6 +35,11 @@ class Difference:
         return self.new - self.old
 
 
+def verdict(low: float, high: float) -> str:
+    """What the interval of an improvement (positive is better) says."""
+    return "better" if low > 0 else "worse" if high < 0 else "no clear difference"
+
+
 def resample_weights(
     image_ids: list[str], groups: list[str], resamples: int = RESAMPLES, seed: int = SEED
 ) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kpmodels.config import EvaluateOptions
 from kpmodels.data.store import DatasetStore
 from kpmodels.evaluation.counting import CURVE_THRESHOLDS, count_image
-from kpmodels.evaluation.significance import resample_weights
+from kpmodels.evaluation.significance import resample_weights, verdict
 from kpmodels.evaluation.stored_predictions import read_predictions
 from kpmodels.structures import Instances
 
@@ -83,7 +83,7 @@ class Choice:
 
     @property
     def verdict(self) -> str:
-        return "better" if self.low > 0 else "worse" if self.high < 0 else "no clear difference"
+        return verdict(self.low, self.high)
 
 
 def count_table(store: DatasetStore, results: Path, options: EvaluateOptions, split: str) -> CountsTable:

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from kpmodels.config import Experiment
 from kpmodels.data.store import open_dataset
-from kpmodels.errors import UserError
+from kpmodels.errors import UserError, mistake_in
 from kpmodels.jobs.client import JobInfo, Jobs, RayJobs
 from kpmodels.jobs.code import package_to_send
 from kpmodels.jobs.mirror import Mirror
@@ -28,7 +28,6 @@ from kpmodels.training.launch import check, finished, publish
 PERIOD = 1.0
 STOP_SECONDS = 10.0  # Ray gives a job three seconds to end by itself
 TAIL = 40  # lines of the log in the error of a job that failed
-MISTAKE, REMEDY = "error: ", "  -> "
 
 
 def train_by_job(
@@ -173,14 +172,9 @@ def _fail(job: str, info: JobInfo, log: str) -> NoReturn:
     if info.status == "STOPPED":
         raise UserError(f"job {job} was stopped", "start the training again: it goes on from its last checkpoint")
     lines = log.splitlines()
-    starts = [number for number, line in enumerate(lines) if line.startswith(MISTAKE)]
-    if starts:
-        words = [lines[starts[-1]].removeprefix(MISTAKE)]
-        for line in lines[starts[-1] + 1 :]:
-            if line.startswith(REMEDY):
-                raise UserError("\n".join(words), line.removeprefix(REMEDY))
-            words.append(line)
-        raise UserError("\n".join(words))
+    mistake = mistake_in(lines)
+    if mistake is not None:
+        raise mistake
     tail = "\n".join(lines[-TAIL:]) or "(it printed nothing)"
     raise RuntimeError(f"job {job} failed: {info.message.splitlines()[0] if info.message else info.status}\n{tail}")
 

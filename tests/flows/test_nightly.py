@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from prefect.exceptions import CancelledRun, FailedRun
+from small import SMALL
 
 from flows import nightly as module
 from flows import registry
@@ -22,15 +23,7 @@ from kpmodels.errors import UserError
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 run: Any = nightly
-SMALL = {
-    "name": "shapes-night",
-    "data": {"name": "shapes"},
-    "detector": {
-        "kind": "heatmap", "input_size": 64, "region": "image", "flip_test": False, "backbone": {"neck_channels": 16},
-    },
-    "train": {"epochs": 1, "batch_size": 32, "workers": 0, "threads": 1},
-    "evaluate": {"samples": 1},
-}  # fmt: skip
+NIGHT = SMALL | {"name": "shapes-night"}
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +34,7 @@ def _inside(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _experiment(checkout: Path, shell) -> None:
-    (checkout / "flows" / "experiments" / "shapes-night.yaml").write_text(yaml.safe_dump(SMALL))
+    (checkout / "flows" / "experiments" / "shapes-night.yaml").write_text(yaml.safe_dump(NIGHT))
     shell(checkout, "git", "add", "-A")
     shell(checkout, "git", "commit", "-q", "-m", "an experiment for the night")
 

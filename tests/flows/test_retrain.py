@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from small import SMALL
 
 from flows import registry
 from flows.retrain import RetrainResult, retrain
@@ -15,20 +16,6 @@ from kpmodels.config import Experiment, parse_experiment
 from kpmodels.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
-
-SMALL = {
-    "name": "shapes-small",
-    "data": {"name": "shapes"},
-    "detector": {
-        "kind": "heatmap",
-        "input_size": 64,
-        "region": "image",
-        "flip_test": False,
-        "backbone": {"neck_channels": 16},
-    },
-    "train": {"epochs": 1, "batch_size": 32, "workers": 0, "threads": 1},
-    "evaluate": {"samples": 1},
-}
 
 
 def small(**changes: object) -> Experiment:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from prefect.exceptions import ParameterTypeError
+from small import SMALL
 
 from flows import registry
 from flows.compare import compare
@@ -21,15 +22,7 @@ from kpmodels.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
-SMALL = {
-    "name": "shapes-small",
-    "data": {"name": "shapes"},
-    "detector": {
-        "kind": "heatmap", "input_size": 64, "region": "image", "flip_test": False, "backbone": {"neck_channels": 16},
-    },
-    "train": {"epochs": 1, "batch_size": 32, "workers": 0, "threads": 1, "validate_every": 1},
-    "evaluate": {"samples": 1},
-}  # fmt: skip
+EVERY_EPOCH = SMALL | {"train": SMALL["train"] | {"validate_every": 1}}
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +32,7 @@ def _inside(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _experiment(checkout: Path, shell) -> None:
-    (checkout / "flows" / "experiments" / "shapes-small.yaml").write_text(yaml.safe_dump(SMALL))
+    (checkout / "flows" / "experiments" / "shapes-small.yaml").write_text(yaml.safe_dump(EVERY_EPOCH))
     shell(checkout, "git", "add", "-A")
     shell(checkout, "git", "commit", "-q", "-m", "a small experiment")
 
@@ -80,7 +73,7 @@ class TestCompare:
 
     def test_a_later_retrain_uses_the_run(self, compared: Any, checkout: Path) -> None:
         before = trainings(checkout)
-        done = retrain(parse_experiment(SMALL))
+        done = retrain(parse_experiment(EVERY_EPOCH))
         assert done.metrics == compared.summary["entries"][0]["metrics"]
         assert trainings(checkout) == before
 
@@ -123,7 +116,7 @@ class TestOperatingPoints:
 
 class TestReproduce:
     def test_a_version_is_rebuilt_equal(self, compared: Any, checkout: Path, shell) -> None:
-        version = retrain(parse_experiment(SMALL)).version
+        version = retrain(parse_experiment(EVERY_EPOCH)).version
         before = shell(checkout, "git", "for-each-ref")
         done = reproduce("shapes-small", version)
         assert done.equal, in_words(done)
@@ -137,7 +130,7 @@ class TestReproduce:
         from flows import machine
         from flows.workspace import Workspace
 
-        version = retrain(parse_experiment(SMALL)).version
+        version = retrain(parse_experiment(EVERY_EPOCH)).version
         plain = Workspace.run_stage
 
         def disturbed(self: Workspace, stage: str, *rest: Any, **named: Any) -> Any:
@@ -161,7 +154,7 @@ class TestReproduce:
 def test_what_a_version_says_of_its_machine(compared: Any, checkout: Path) -> None:
     from flows.reproduce import recorded_environment
 
-    retrain(parse_experiment(SMALL))
+    retrain(parse_experiment(EVERY_EPOCH))
     told = recorded_environment(registry.find(checkout, "shapes-small"))
     assert {"processor", "python", "torch", "numpy"} <= set(told)
     assert json.dumps(told)

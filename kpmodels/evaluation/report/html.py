@@ -49,6 +49,11 @@ def interval(low: float | None, high: float | None, unit: str = "", signed: bool
     return f"{number(low, unit, signed)} to {number(high, unit, signed)}"
 
 
+def verdict_mark(verdict: str, otherwise: str = "") -> str:
+    """``better`` or ``worse`` in its colour; any other verdict as it is, or as ``otherwise``."""
+    return f'<span class="{verdict}">{verdict}</span>' if verdict in ("better", "worse") else otherwise or verdict
+
+
 def table(
     head: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int] = (), main: int | None = None
 ) -> str:

@@ -14,7 +14,7 @@ from kpmodels.evaluation.comparison import compare_results
 from kpmodels.evaluation.report.charts import Series, line_chart
 from kpmodels.evaluation.report.entries import Entry, read_entries
 from kpmodels.evaluation.report.files import write_text
-from kpmodels.evaluation.report.html import card, escape, interval, number, page, section, table
+from kpmodels.evaluation.report.html import card, escape, interval, number, page, section, table, verdict_mark
 from kpmodels.evaluation.report.side_by_side import metrics_card, options_card
 from kpmodels.evaluation.trade_off import Choice, Cost, CountsTable, Point, choose, count_table
 
@@ -82,7 +82,7 @@ def _body(
         ("measured on", f"{about['options']['split']}, {about['images']} images, {about['instances']} instances"),
     ]
     shown = "".join(f"<span>{escape(term)} <b>{escape(text)}</b></span>" for term, text in facts)
-    against = [compare_results(one.results, entries[0].results) for one in entries]
+    against = [compare_results(one.results, None) for one in entries]
     return "\n".join(
         [
             f'<div class="eyebrow">Operating points</div><h1>{escape(spec["title"])}</h1><div class="facts">{shown}</div>',
@@ -97,9 +97,7 @@ def _body(
 def _choices_card(entries: list[Entry], choices: list[Choice]) -> str:
     rows = []
     for one in choices:
-        mark = (
-            f'<span class="{one.verdict}">{one.verdict}</span>' if one.verdict in ("better", "worse") else one.verdict
-        )
+        mark = verdict_mark(one.verdict, otherwise="unclear")
         saved = f"{number(one.gain, signed=True)} ({interval(one.low, one.high, signed=True)}): {mark}"
         ways = (("weights before", one.before, saved), ("threshold after", one.after, ""), ("both", one.both, ""))
         for way, point, last in ways:

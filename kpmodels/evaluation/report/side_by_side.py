@@ -12,7 +12,7 @@ from kpmodels.evaluation.metrics import main_metric
 from kpmodels.evaluation.report.charts import Series, line_chart
 from kpmodels.evaluation.report.entries import Entry, differing_options, read_entries
 from kpmodels.evaluation.report.files import write_text
-from kpmodels.evaluation.report.html import DASH, card, escape, interval, number, page, section, table
+from kpmodels.evaluation.report.html import DASH, card, escape, interval, number, page, section, table, verdict_mark
 
 COLUMNS = {
     "pose": ("oks_ap", "oks_ap50", "pck_0_1", "pixel_error_median", "nme", "false_alarms_per_image", "miss_rate"),
@@ -121,9 +121,7 @@ def _difference_card(entries: list[Entry], against: list[Comparison]) -> str:
     rows = []
     for entry, comparison in list(zip(entries, against, strict=True))[1:]:
         row = comparison.of(main)
-        mark = (
-            f'<span class="{row.verdict}">{row.verdict}</span>' if row.verdict in ("better", "worse") else row.verdict
-        )
+        mark = verdict_mark(row.verdict)
         bounds = interval(row.low, row.high, row.unit, signed=True)
         rows.append([escape(entry.title), number(row.difference, row.unit, signed=True), bounds, mark or DASH])
     head = ["model", "difference", "95 % interval", "verdict"]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kpmodels.evaluation.comparison import Comparison, MetricComparison
 from kpmodels.evaluation.metrics import Metric, metrics_of
-from kpmodels.evaluation.report.html import DASH, escape, interval, number, section, table
+from kpmodels.evaluation.report.html import DASH, escape, interval, number, section, table, verdict_mark
 from kpmodels.evaluation.report.source import ReportSource
 from kpmodels.evaluation.significance import interval as metric_interval
 from kpmodels.evaluation.significance import resample_weights
@@ -95,14 +95,13 @@ def metrics_table(source: ReportSource) -> str:
 
 
 def _compared(row: MetricComparison) -> list[str]:
-    mark = f'<span class="{row.verdict}">{row.verdict}</span>' if row.verdict in ("better", "worse") else row.verdict
     return [
         _name(row),
         _with_unit(row.new, row),
         _with_unit(row.champion, row),
         number(row.difference, row.unit, signed=True),
         interval(row.low, row.high, row.unit, signed=True),
-        mark or DASH,
+        verdict_mark(row.verdict) or DASH,
     ]
 
 
