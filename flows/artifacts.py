@@ -110,23 +110,21 @@ def _event(line: str) -> dict[str, Any]:
 
 @best_effort
 def show_metrics(key: str, columns: Mapping[str, Mapping[str, object]]) -> None:
-    """A table with one row per metric and one column per model."""
+    """A table with one row per metric and one column per model, as ``KEY-metrics``."""
     rows = []
     for name, label in NAMES.items():
         values = {title: metrics[name] for title, metrics in columns.items() if name in metrics}
         if values:
             rows.append({"metric": label, **{title: _short(values.get(title)) for title in columns}})
-    create_table_artifact(rows, key=artifact_key(key), description="Metrics")
+    create_table_artifact(rows, key=artifact_key(f"{key}-metrics"), description=f"Metrics of {', '.join(columns)}")
 
 
 @best_effort
 def show_pictures(key: str, pictures: list[Path]) -> None:
-    """Show small pictures on the run's page."""
-    for number, picture in enumerate(pictures):
-        kind = "png" if picture.suffix == ".png" else "jpeg"
-        content = base64.b64encode(picture.read_bytes()).decode()
+    """Show pictures of a folder of reports on the run's page, each as ``KEY-`` and the file's name."""
+    for picture in pictures:
         create_image_artifact(
-            f"data:image/{kind};base64,{content}", key=artifact_key(f"{key}-{number}"), description=picture.stem
+            picture_link(picture), key=artifact_key(f"{key}-{picture.stem}"), description=picture.stem.replace("-", " ")
         )
 
 
@@ -134,14 +132,25 @@ def show_pictures(key: str, pictures: list[Path]) -> None:
 def show_report(key: str, report: Path, summary: str) -> None:
     """A link to the report, and the run's outcome in words."""
     link = report_link(report)
-    create_markdown_artifact(f"{summary}\n\nReport: [{link}]({link})\n", key=artifact_key(f"{key}-summary"))
-    create_link_artifact(link, link_text="report", key=artifact_key(f"{key}-report"))
+    text = f"{summary}\n\nReport: [{link}]({link})\n"
+    create_markdown_artifact(text, key=artifact_key(f"{key}-summary"), description="What came out")
+    create_link_artifact(
+        link, link_text="report", key=artifact_key(f"{key}-report"), description="The page with all figures"
+    )
 
 
 def report_link(report: Path) -> str:
-    """The report's address: served by ``kp up`` where that runs, else the file itself."""
+    """The address of a file in a folder of reports: served by ``kp up`` where that runs, else the file itself."""
     base = os.environ.get("KP_REPORTS_URL", "")
     return f"{base.rstrip('/')}/{report.parent.name}/{report.name}" if base else report.resolve().as_uri()
+
+
+def picture_link(picture: Path) -> str:
+    """As of a report, but where nothing is served the picture itself: a browser opens no files from a page."""
+    if os.environ.get("KP_REPORTS_URL"):
+        return report_link(picture)
+    kind = "png" if picture.suffix == ".png" else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(picture.read_bytes()).decode()}"
 
 
 def artifact_key(text: str) -> str:
@@ -150,4 +159,4 @@ def artifact_key(text: str) -> str:
 
 
 def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) else "-"
+    return f"{value:.4g}" if isinstance(value, int | float) else "n/a"  # a lone dash is a list in markdown

@@ -16,7 +16,7 @@ from kpmodels.errors import UserError
 SAME = ("data_fingerprint", "options", "images", "packages")
 
 
-@task(persist_result=False)
+@task(task_run_name="measure the champion", persist_result=False)
 def champion_results(workspace: Workspace, name: str, data: str) -> tuple[ModelVersion, Path] | None:
     """The champion of a name and the folder of its results on the workspace's data; None where there is none to compare.
 

@@ -57,8 +57,8 @@ def compare(
     version = resolve_or_adopt(repository, chosen[0][1].data.name, chosen[0][1].data.version)
     measured = measure_all(repository, chosen, version, snapshot, parallel)
     report, summary = write_page(repository, measured, version)
-    show_metrics(f"compare-{report.parent.name}-metrics", {row["title"]: row["metrics"] for row in summary["entries"]})
-    show_report(f"compare-{report.parent.name}", report, in_words(summary))
+    show_metrics(report.parent.name, {row["title"]: row["metrics"] for row in summary["entries"]})
+    show_report(report.parent.name, report, in_words(summary))
     return CompareResult(data=str(version), summary=summary, report=report)
 
 

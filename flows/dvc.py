@@ -25,6 +25,9 @@ from kpmodels.addresses import shown
 from kpmodels.errors import UserError
 
 MISSING = "Missing cache files"
+ADVICE = re.compile(
+    r"\s*(To track the changes with git, run:|git add .*|To enable auto staging, run:|dvc config core.autostage .*)?"
+)
 NOT_STORED = "failed to transfer"  # `dvc add` on a full disk says so, and exits with 0
 _PRIVATE = {"DVC_NO_ANALYTICS": "1", "RAY_USAGE_STATS_ENABLED": "0", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 
@@ -180,12 +183,17 @@ def repro_stage(
         UserError, DvcError: as `dvc`. ProcessError: the stage's own command failed; it holds the tail of the log.
     """
     words = ["repro", "--single-item", *(["--force"] if force else []), stage]
-    done = dvc(worktree, *words, on_line=on_line, env=env, check=False)
+    done = dvc(worktree, *words, on_line=on_line and _without_advice(on_line), env=env, check=False)
     if done.code == 0 and NOT_STORED not in done.text:
         return done
     if "failed to run: " in done.text or "failed to reproduce" in done.text:
         raise ProcessError(done, f"failed in stage '{stage}'")
     raise _explained(words, done, worktree)
+
+
+def _without_advice(on_line: LineCallback) -> LineCallback:
+    """DVC tells how to commit by hand what the flow commits: that, and empty lines, are left out."""
+    return lambda line: None if ADVICE.fullmatch(line) else on_line(line)
 
 
 def checkout(worktree: Path, *targets: str) -> bool:

@@ -33,7 +33,7 @@ class Decision:
         return "\n".join([self.reason, "", told, *map(slice_line, self.figures["slices"])])
 
 
-@task(persist_result=False)
+@task(task_run_name="gate", persist_result=False)
 def ask_gate(workspace: Workspace, experiment: Experiment, before: tuple[ModelVersion, Path] | None) -> Decision:
     """Whether the results in the workspace are good enough to make a champion.
 

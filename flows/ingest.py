@@ -94,7 +94,7 @@ def build_or_clean_up(
         raise
 
 
-@task(persist_result=False)
+@task(task_run_name="build", persist_result=False)
 def build(
     workspace: Workspace, source: str, name: str, options: IngestOptions, skip_bad: bool, dry_run: bool
 ) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def build(
     return content
 
 
-@task(persist_result=False)
+@task(task_run_name="register", persist_result=False)
 def register(workspace: Workspace, name: str, report: dict[str, Any], base: DataVersion | None) -> DataVersion:
     """Put the folder under DVC, commit the pointer, and tag the commit as the next version."""
     figures = (
@@ -135,12 +135,14 @@ def show(workspace: Workspace, name: str, made: DataVersion, base: DataVersion |
     )
     before = f", made from {base}" if base else ""
     create_markdown_artifact(
-        f"**{made}**{before}\n\n| what | number |\n|---|---|\n{rows}\n", key=artifact_key(f"{name}-{made.version}")
+        f"**{made}**{before}\n\n| what | number |\n|---|---|\n{rows}\n",
+        key=artifact_key(f"{name}-data"),
+        description="What is new",
     )
-    show_pictures(f"{name}-{made.version}-sheet", [sheet])
+    show_pictures(name, [sheet])
 
 
-@task(retries=2, retry_delay_seconds=10, persist_result=False)
+@task(task_run_name="publish", retries=2, retry_delay_seconds=10, persist_result=False)
 def publish(workspace: Workspace, name: str) -> None:
     """Push the bytes and the tags to where the user shares them."""
     get_run_logger().info("pushed to %s", data_versions.publish(workspace, name))

@@ -101,7 +101,7 @@ def retrain(experiment: Experiment = DEFAULT, force: bool = False, snapshot: boo
             metrics=read_json(results / "metrics.json"),
             report=report,
         )
-        show(workspace, result, before)
+        show(result, before)
         publish(workspace, version, data)
     return result
 
@@ -132,7 +132,7 @@ def registered(workspace: Workspace, experiment: Experiment, data: DataVersion) 
     return None
 
 
-@task(persist_result=False)
+@task(task_run_name="register", persist_result=False)
 def register(workspace: Workspace, experiment: Experiment, data: DataVersion, decision: Decision) -> ModelVersion:
     """Commit the run and name it as the next version, with its metrics, the gate's decision and the machine in the tag's message."""
     name = experiment.name
@@ -162,7 +162,7 @@ def _made(repository: Path, lock: str, name: str, data: DataVersion) -> tuple[st
     return hashes.get(f"models/{name}", ""), hashes.get(f"datasets/{data.name}", "")
 
 
-@task(persist_result=False)
+@task(task_run_name="report", persist_result=False)
 def write_report(
     workspace: Workspace, experiment: Experiment, version: ModelVersion, before: tuple[ModelVersion, Path] | None
 ) -> Path:
@@ -181,20 +181,20 @@ def settle(repository: Path, version: ModelVersion, decision: Decision) -> bool:
     return champion is not None and champion.version == version.version
 
 
-def show(workspace: Workspace, result: RetrainResult, before: tuple[ModelVersion, Path] | None) -> None:
-    """Put the outcome on the run's page."""
+def show(result: RetrainResult, before: tuple[ModelVersion, Path] | None) -> None:
+    """Put the outcome on the run's page; equal keys make the versions of a model one history in the UI."""
     columns = {f"{result.model}@{result.version}": result.metrics}
     if before is not None and before[0].version != result.version:
         columns[f"champion {before[0]}"] = read_json(before[1] / "metrics.json")
-    show_metrics(f"{workspace.run}-metrics", columns)
-    show_pictures(f"{workspace.run}-picture", sorted(result.report.parent.glob("*.jpg")))
+    show_metrics(result.model, columns)
+    show_pictures(result.model, sorted(result.report.parent.glob("*.jpg")))
     state = "is champion" if result.champion else "is not champion"
     show_report(
-        workspace.run, result.report, f"**{result.model}@{result.version}** on {result.data} {state}: {result.reason}"
+        result.model, result.report, f"**{result.model}@{result.version}** on {result.data} {state}: {result.reason}"
     )
 
 
-@task(retries=2, retry_delay_seconds=10, persist_result=False)
+@task(task_run_name="publish", retries=2, retry_delay_seconds=10, persist_result=False)
 def publish(workspace: Workspace, version: ModelVersion, data: DataVersion) -> None:
     """Push bytes, the run's ref and the tags to where the user shares them. What fails stays and is pushed later."""
     log = get_run_logger()

@@ -44,7 +44,9 @@ def run_stage(workspace: Workspace, stage: str, force: bool = False) -> None:
     if stage != "train":
         _explained(lambda: workspace.run_stage(stage, log.info, force))
         return
-    progress = TrainingProgress(workspace.progress_file, f"{workspace.run}-progress")
+    progress = TrainingProgress(
+        workspace.progress_file, str(workspace.read_params().get("name", workspace.run)) + "-progress"
+    )
 
     def on_line(line: str) -> None:
         log.info(line)

@@ -68,8 +68,8 @@ class TestFirstRun:
 
         with get_client(sync_client=True) as client:
             found = {artifact.key: artifact for artifact in client.read_artifacts()}
-        stem = first.run
-        assert {f"{stem}-metrics", f"{stem}-summary", f"{stem}-report", f"{stem}-picture-0"} <= set(found)
+        stem = first.model
+        assert {f"{stem}-metrics", f"{stem}-summary", f"{stem}-report", f"{stem}-best-1"} <= set(found)
         assert found[f"{stem}-progress"].data == 100.0
         assert str(found[f"{stem}-progress"].description).startswith("epoch 1 of 1: loss ")
         assert "OKS AP" in str(found[f"{stem}-metrics"].data)
