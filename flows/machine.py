@@ -1,7 +1,8 @@
-"""What decides, beside code, data and options, whether a training makes the same bytes: processor and packages."""
+"""What decides, beside code, data and options, whether a training makes the same bytes: processor, threads, packages."""
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -13,10 +14,9 @@ PACKAGES = (
 
 
 def describe() -> dict[str, str]:
-    """The processor, Python, and the packages that compute, by name."""
-    return {"processor": _processor(), "python": platform.python_version()} | {
-        name: _version(name) for name in PACKAGES
-    }
+    """The processor, the threads that compute unless the options say how many, Python, and the packages, by name."""
+    machine = {"processor": _processor(), "threads": _threads(), "python": platform.python_version()}
+    return machine | {name: _version(name) for name in PACKAGES}
 
 
 def differences(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, str]]:
@@ -36,6 +36,16 @@ def _processor() -> str:
         lines = []
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
     return model or platform.processor() or platform.machine()
+
+
+def _threads() -> str:
+    """As many as the environment says, else as there are processors: sums are split by them, and differ in the last digits."""
+    return os.environ.get("OMP_NUM_THREADS") or str(_processors())
+
+
+def _processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _version(package: str) -> str:

@@ -146,6 +146,19 @@ class TestReproduce:
         assert done.environment["torch"][1] == "9.9"
         assert "registered" in in_words(done)
 
+    def test_another_clone_with_both_remotes_rebuilds_it(
+        self, compared: Any, checkout: Path, tmp_path: Path, shell, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        version = retrain(parse_experiment(EVERY_EPOCH)).version
+        clone = tmp_path / "clone"
+        shell(tmp_path, "git", "clone", "-q", "--no-tags", str(checkout), "clone")  # tags are fetched when asked for
+        shell(clone, "dvc", "remote", "modify", "--local", "storage", "url", str(checkout / ".storage"))
+        monkeypatch.chdir(clone)
+        done = reproduce("shapes-small", version)
+        assert done.equal, in_words(done)
+        assert len(done.files) > 10
+        assert (clone / ".dvc" / "cache").is_dir()
+
     def test_an_unknown_version_is_refused(self, compared: Any) -> None:
         with pytest.raises(UserError, match="v99"):
             reproduce("shapes-small", "v99")
@@ -156,5 +169,5 @@ def test_what_a_version_says_of_its_machine(compared: Any, checkout: Path) -> No
 
     retrain(parse_experiment(EVERY_EPOCH))
     told = recorded_environment(registry.find(checkout, "shapes-small"))
-    assert {"processor", "python", "torch", "numpy"} <= set(told)
+    assert {"processor", "threads", "python", "torch", "numpy"} <= set(told)
     assert json.dumps(told)
