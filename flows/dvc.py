@@ -26,7 +26,7 @@ from kpmodels.errors import UserError
 
 MISSING = "Missing cache files"
 ADVICE = re.compile(
-    r"\s*(To track the changes with git, run:|git add .*|To enable auto staging, run:|dvc config core.autostage .*)?"
+    r"\s*(To track the changes with git, run:|git add .*|To enable auto staging, run:|Use `dvc push` .*|dvc config core.autostage .*)?"
 )
 NOT_STORED = "failed to transfer"  # `dvc add` on a full disk says so, and exits with 0
 _PRIVATE = {"DVC_NO_ANALYTICS": "1", "RAY_USAGE_STATS_ENABLED": "0", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}

@@ -99,7 +99,7 @@ def run(
     )
     _running.add(child)
     try:
-        with _watchdog(child.pid, grace):
+        with Watchdog(child.pid, grace):
             _stream(child, lines, on_line, None if timeout is None else start + timeout)
     except subprocess.TimeoutExpired as error:
         end_group(child, grace)
@@ -163,8 +163,8 @@ def _completed(words: tuple[str, ...], child: subprocess.Popen[bytes], lines: de
     return Completed(words, child.returncode, tuple(lines), time.monotonic() - start)
 
 
-class _watchdog:  # noqa: N801  (a context manager, used like a function)
-    """Ends the group if this process dies before the command does."""
+class Watchdog:
+    """Ends a process group if this process dies before it says that it needs that no more; a context manager, or `close()` it."""
 
     def __init__(self, group: int, grace: float) -> None:
         self._process = subprocess.Popen(
@@ -175,10 +175,13 @@ class _watchdog:  # noqa: N801  (a context manager, used like a function)
             start_new_session=True,
         )
 
-    def __enter__(self) -> _watchdog:
+    def __enter__(self) -> Watchdog:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._process.kill()
         self._process.wait()
         if self._process.stdin:

@@ -2,12 +2,13 @@
 
 Every flow notes its process by a file `.runs/flows/<flow run>` that it keeps locked (`on_running=[note_process]`). The
 system frees the lock when the process dies, however it dies. So a file that is free names a run that nobody works on,
-and when the deployments start, such a run is marked as crashed. Runs of other machines have no file here.
+and when the deployments start, or the next flow, such a run is marked as crashed. Runs of other machines have no file here.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,19 +16,24 @@ from uuid import UUID
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import ObjectNotFound
+from prefect.logging.loggers import flow_run_logger
 from prefect.states import Cancelled, Crashed
 
 from flows.repository import Lock, find_repository, runs_folder
 
 WHY = "its process was killed, or the machine stopped; started again, it goes on from what was finished"
+SETTLED = 2.0  # seconds after which a file has its lock, if its process lives
 _held: dict[tuple[int, UUID], Lock] = {}  # as long as this process lives; a fork of it holds nothing
 
 
 def note_process(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
-    """A hook of every flow: this process works on the run."""
-    lock = Lock(_folder(find_repository(Path.cwd())) / str(flow_run.id))
+    """A hook of every flow: this process works on the run. What others left behind when they were killed is ended."""
+    repository = find_repository(Path.cwd())
+    lock = Lock(_folder(repository) / str(flow_run.id))
     if lock.acquire():
         _held[os.getpid(), flow_run.id] = lock
+    for run in crash_the_dead(repository):
+        flow_run_logger(flow_run, flow).info("flow run %r was marked as crashed: its process is gone", run)
 
 
 def crash_the_dead(repository: Path) -> list[str]:
@@ -36,7 +42,7 @@ def crash_the_dead(repository: Path) -> list[str]:
     with get_client(sync_client=True) as client:
         for path in sorted(_folder(repository).iterdir()):
             lock = Lock(path)
-            if not lock.acquire():
+            if _is_new(path) or not lock.acquire():
                 continue
             try:
                 name = _crash(client, UUID(path.name))
@@ -47,6 +53,13 @@ def crash_the_dead(repository: Path) -> list[str]:
             finally:
                 lock.release()
     return told
+
+
+def _is_new(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime < SETTLED
+    except FileNotFoundError:  # its process is ended by another flow in this moment
+        return True
 
 
 def _crash(client: SyncPrefectClient, run: UUID) -> str:

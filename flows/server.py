@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.environment import prepare_environment, running_server, server_file
+from flows.process import GRACE_SECONDS, Watchdog
 from flows.repository import runs_folder
 from kpmodels.errors import UserError
 
@@ -25,7 +26,7 @@ RESTARTS, RESTARTS_WITHIN = 5, 3600.0  # of parts that stopped by themselves
 def up(repository: Path, host: str = "127.0.0.1", port: int = 4200) -> None:
     """Start the server and serve the deployments until Ctrl-C, which stops all that was started.
 
-    A part that stops by itself is started again; runs go on meanwhile.
+    A part that stops by itself is started again; runs go on meanwhile. When this process is killed, so are the parts.
 
     The next port serves the reports and pictures of the runs, so that the pages of the UI can link to them.
 
@@ -71,10 +72,12 @@ class Part:
     words: tuple[str, ...]
     address: str = ""
     process: subprocess.Popen[bytes] | None = None
+    watchdog: Watchdog | None = None
 
     def start(self, repository: Path, environment: dict[str, str]) -> None:
         command = [sys.executable, "-m", *self.words]
         self.process = subprocess.Popen(command, env=environment, cwd=repository, start_new_session=True)
+        self.watchdog = Watchdog(self.process.pid, GRACE_SECONDS)
         if self.address:
             _wait_until_healthy(self.address, self.process)
 
@@ -85,6 +88,8 @@ class Part:
         """End it and all of its own children."""
         if self.process is not None:
             _stop(self.process)
+        if self.watchdog is not None:
+            self.watchdog.close()
 
 
 def keep_running(parts: list[Part], repository: Path, environment: dict[str, str]) -> None:
