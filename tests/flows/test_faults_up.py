@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from fault_tools import wait_until_nothing_runs
 from up import Events, Up, ended, running, start, wait_until_no_run_is_left
 
 from flows import registry
@@ -44,6 +45,20 @@ def test_killed_server_of_runs_marks_them_and_they_go_on(server: Up, checkout: P
     assert ended(server, start(server, "again", 40, 0)) == "COMPLETED"
     assert events.resumed[0] >= 2
     assert [row.version for row in registry.list_versions(checkout, "again")] == ["v1"]
+
+
+def test_killed_up_leaves_nothing_and_a_second_start_finds_everything(server: Up, checkout: Path) -> None:
+    run = start(server, "third", 40, 0)
+    events = Events(checkout, "third")
+    events.wait_for_epoch(2)
+    server.process.kill()
+    server.process.wait()
+    wait_until_nothing_runs(checkout)
+    with running(checkout) as second:
+        assert second.wait("the mark", lambda: second.run(run)["state_type"] == "CRASHED")
+        assert ended(second, start(second, "third", 40, 0)) == "COMPLETED"
+    assert events.resumed[-1] >= 2
+    assert {row.name for row in registry.list_versions(checkout)} >= {"alone", "again", "third"}
 
 
 def part_of(server: Up, words: str) -> psutil.Process:

@@ -101,6 +101,7 @@ def test_up_offers_the_deployments_runs_them_and_stops_all(server: Server, check
     offered = {row["name"]: row for row in rows}
     assert set(offered) == OFFERED
     assert [row["schedule"]["cron"] for row in offered["nightly"]["schedules"]] == ["0 2 * * *"]
+    server.wait("a night in the calendar", lambda: _planned(server, offered["nightly"]["id"]))
     assert all(row["tags"] and row["description"] for row in rows)
     form = json.dumps(offered["retrain"]["parameter_openapi_schema"])
     assert "Weight of the second term: true points without activation near them" in form
@@ -132,6 +133,14 @@ def test_up_offers_the_deployments_runs_them_and_stops_all(server: Server, check
 
 def _all_of_them(rows: list[Any]) -> list[Any]:
     return rows if len(rows) >= len(OFFERED) else []
+
+
+def _planned(server: Server, deployment: str) -> Any:
+    return server.ask(
+        "flow_runs/filter",
+        deployments={"id": {"any_": [deployment]}},
+        flow_runs={"state": {"type": {"any_": ["SCHEDULED"]}}},
+    )
 
 
 def _ended(server: Server, run: str) -> Any:

@@ -108,7 +108,7 @@ def stages(checkout: Path) -> list[psutil.Process]:
 
 
 def wait_until_no_run_is_left(checkout: Path) -> None:
-    """Neither stages, Ray, watchdogs nor the processes of flow runs."""
+    """Neither stages, Ray, nor the processes of flow runs, with their watchdogs."""
 
     def of_runs() -> list[Any]:
         return [p for p in processes_in(checkout) if _of_a_run(p)]
@@ -126,6 +126,6 @@ def _of_a_stage(process: psutil.Process) -> bool:
 
 def _of_a_run(process: psutil.Process) -> bool:
     try:
-        return _of_a_stage(process) or "PREFECT__FLOW_RUN_ID" in process.environ() or "kp-watchdog" in process.cmdline()
+        return _of_a_stage(process) or "PREFECT__FLOW_RUN_ID" in process.environ()
     except psutil.Error:
         return False
