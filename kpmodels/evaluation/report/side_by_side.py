@@ -41,13 +41,17 @@ def write_side_by_side(spec: dict[str, Any], out: Path, summary: Path | None = N
 
     Returns:
         The summary: ``main_metric`` and of each entry ``title``, ``metrics`` and ``against_first`` (of the main metric:
-        difference, low, high, verdict).
+        difference, low, high, verdict; empty for the first).
 
     Raises:
         UserError: see :func:`read_entries`.
     """
     entries = read_entries(spec["entries"])
-    against = [compare_results(one.results, entries[0].results) for one in entries]
+    first, *others = entries
+    against = [
+        compare_results(first.results, None),  # nothing is learned from a model against itself
+        *(compare_results(one.results, first.results) for one in others),
+    ]
     write_text(out, page(spec["title"], _body(spec, entries, against)))
     content = _summary(spec, entries, against)
     if summary is not None:
