@@ -211,7 +211,7 @@ def export(
     print(f"{done.path}: largest difference to PyTorch {done.max_difference:.2g}")
 
 
-@app.command()
+@app.command(epilog="Example: kp options --detector locator")
 def options(
     detector: Annotated[str, typer.Option(help="Show the options of this detector.")] = "heatmap",
 ) -> None:

@@ -43,6 +43,8 @@ def test_the_name_tells_code_and_options_apart(project: Path) -> None:
     (project / "note.txt").write_text("new")
     changed = checkout_base(project)
     assert run_name(project, changed, Experiment(), DATA) != clean
-    assert run_name(project, checkout_base(project), Experiment(), DATA) == run_name(project, changed, Experiment(), DATA)
+    assert run_name(project, checkout_base(project), Experiment(), DATA) == run_name(
+        project, changed, Experiment(), DATA
+    )
     (project / "note.txt").unlink()
     assert run_name(project, checkout_base(project), Experiment(), DATA) == clean
