@@ -69,6 +69,7 @@ class Workspace:
         resumed: The worktree, or the run's ref, was there already.
         note: What the run stands on, in words for the log: the commit, or a snapshot of uncommitted changes.
         storage: Where its training keeps checkpoints; that of all runs of the repository.
+        data: The data version that was placed in it, which errors name; "" before.
     """
 
     def __init__(self, repository: Path, run: str, lock: Lock, resumed: bool, note: str) -> None:
@@ -78,6 +79,7 @@ class Workspace:
         self.resumed = resumed
         self.note = note
         self.storage = training_storage(repository)
+        self.data = ""
         self._lock = lock
 
     @classmethod
@@ -155,7 +157,7 @@ class Workspace:
         inherited = git.clean_environment().get("PYTHONPATH", "")
         code = f"{self.path}:{inherited}" if inherited else str(self.path)
         told = {"KP_RUN": self.run, "KP_RUN_STORAGE": str(self.storage), "KP_PROGRESS": str(self.progress_file)}
-        return dvc.environment({**told, "PYTHONPATH": code})
+        return dvc.environment({**told, "PYTHONPATH": code, "KP_DATA_VERSION": self.data})
 
     def read_params(self) -> dict[str, Any]:
         path = self.path / "params.yaml"
