@@ -70,6 +70,7 @@ def place(workspace: Workspace, version: DataVersion) -> Path:
     text = git.show(workspace.repository, version.commit, pointer.FILE)
     if text is None or not pointer.of(pointer.read(workspace.path, text), version.name):
         raise UserError(f"{version} (commit {version.commit[:8]}) holds no data set of that name", "kp data list")
+    workspace.data = str(version)
     return _check_out(workspace, text, version.name)
 
 

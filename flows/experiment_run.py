@@ -14,9 +14,8 @@ from prefect import get_run_logger
 from flows import data_versions, git
 from flows.data_versions import DataVersion
 from flows.stages import call, run_stage
-from flows.workspace import Workspace
+from flows.workspace import Base, Workspace, checkout_base
 from kpmodels.config import Experiment
-from kpmodels.errors import UserError
 
 
 def open_workspace(repository: Path, experiment: Experiment, data: DataVersion, snapshot: bool) -> Workspace:
@@ -25,16 +24,13 @@ def open_workspace(repository: Path, experiment: Experiment, data: DataVersion, 
     Args:
         snapshot: Take uncommitted changes of the checkout into the run's commit; else refuse to run with them.
     """
-    changed = [entry[3:] for entry in git.status(repository)]
-    if changed and not snapshot:
-        raise UserError(f"uncommitted changes: {', '.join(changed[:5])}", "commit them, or let the run take a snapshot")
-    return Workspace.create(repository, run_name(repository, experiment, data), snapshot=snapshot)
+    base = checkout_base(repository, snapshot)
+    return Workspace.create(repository, run_name(repository, base, experiment, data), base=base)
 
 
-def run_name(repository: Path, experiment: Experiment, data: DataVersion) -> str:
+def run_name(repository: Path, base: Base, experiment: Experiment, data: DataVersion) -> str:
     """The run's name, which tells its code (with uncommitted changes), its data and its options apart from all others."""
-    base = git.snapshot(repository, "name") if git.status(repository) else git.head(repository)
-    tree = git.git(repository, "rev-parse", f"{base}^{{tree}}")
+    tree = git.git(repository, "rev-parse", f"{base.commit}^{{tree}}")
     inputs = json.dumps([tree, experiment.model_dump(mode="json"), data.commit])
     return f"retrain-{experiment.name}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
 

@@ -30,6 +30,7 @@ from flows.reconcile import note_process
 from flows.registry_tags import ModelVersion
 from flows.repository import Lock, find_repository, runs_folder
 from flows.retrain import RetrainResult, retrain
+from flows.workspace import checkout_base
 from kpmodels.config import Experiment
 from kpmodels.errors import UserError
 
@@ -138,7 +139,8 @@ def unchanged(repository: Path, experiment: Experiment) -> ModelVersion | None:
         data = resolve_or_adopt(repository, experiment.data.name, experiment.data.version)
     except UserError:
         return None  # the run says it, with the remedy
-    commit = git.resolve(repository, f"refs/runs/{run_name(repository, experiment, data)}")
+    run = run_name(repository, checkout_base(repository), experiment, data)
+    commit = git.resolve(repository, f"refs/runs/{run}")
     rows = registry.list_versions(repository, experiment.name) if commit else []
     found = next((row for row in rows if row.commit == commit), None)
     return None if found is None or registry.promotion_is_missing(repository, found) else found

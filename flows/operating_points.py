@@ -13,10 +13,11 @@ import yaml
 from prefect import flow, task
 from pydantic import BaseModel, Field
 
-from flows import several
+from flows import data_versions, several
 from flows.artifacts import show_report
 from flows.bundled import resolve_or_adopt
 from flows.data_versions import DataVersion
+from flows.experiment_run import open_workspace
 from flows.hausdorff_weights import GRID, PLAIN, Weights, with_weights
 from flows.named_experiments import choose_experiment
 from flows.reconcile import note_process
@@ -67,11 +68,18 @@ def operating_points(
     base = choose_experiment(repository, name=experiment, data=data, assignments=tuple(changes))
     version = resolve_or_adopt(repository, base.data.name, base.data.version)
     variants = [(pair.title, with_weights(base, pair)) for pair in dict.fromkeys([*weights, PLAIN])]
+    require_validation_images(repository, variants[0][1], version, snapshot)
     measured = measure_all(repository, variants, version, snapshot, parallel)
     report, summary = write_page(repository, base, measured, version)
     registered = register_choices(base, dict(variants), summary, snapshot) if register_best else {}
     show_report(f"operating-points-{base.name}", report, in_words(summary, registered))
     return OperatingPointsResult(data=str(version), summary=summary, registered=registered, report=report)
+
+
+def require_validation_images(repository: Path, experiment: Experiment, data: DataVersion, snapshot: bool) -> None:
+    """Refuse before anything is trained what ends without points to choose from: they are chosen on validation images."""
+    with open_workspace(repository, experiment, data, snapshot) as workspace:
+        call(workspace, "data", "splits", data_versions.place(workspace, data), "--need", "val")
 
 
 def write_page(

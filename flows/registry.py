@@ -9,24 +9,26 @@ from pathlib import Path
 
 from flows import git
 from flows.registry_tags import (
-    ALIAS_TAG,
-    NAME,
-    STAGE_TAG,
-    VERSION_TAG,
     Assignment,
     ModelVersion,
     events_of,
     gto,
-    long_version,
     make_alias,
     moment,
-    short_version,
     split_message,
-    version_number,
     with_stages,
 )
 from flows.repository import exclusive
 from kpmodels.errors import UserError, nearest
+from kpmodels.registry_names import (
+    ALIAS_TAG,
+    NAME,
+    STAGE_TAG,
+    VERSION_TAG,
+    long_version,
+    short_version,
+    version_number,
+)
 
 CHAMPION = "champion"
 

@@ -1,8 +1,4 @@
-"""The tags that make up the registry, as text: what GTO and we write into names and messages of tags, read and written.
-
-GTO 1.10 knows three-part versions only: our version `v3` is its tag `name@v3.0.0`, which `dvc artifacts get --rev v3.0.0`
-and `gto show` read. Beside it stands a plain tag `name@v3` on the same commit, so that what people write is a git
-revision (`git checkout name@v3`); GTO ignores it. Stage tags are GTO's own: `name#champion#2`.
+"""The tags that make up the registry (see `kpmodels/registry_names.py`): what GTO and we write into them, read and written.
 
 A tag's message ends in trailers: `Kind: model` or `Kind: data`; `Action: rollback` on the assignment of a rollback;
 `Gate: promote` or `Gate: keep` on a version, what the gate said of it before it was registered.
@@ -21,12 +17,9 @@ from flows import git
 from flows.dvc import environment, errors_of
 from flows.process import run
 from kpmodels.errors import UserError
+from kpmodels.registry_names import STAGE_TAG, VERSION_TAG, short_version
 
-NAME = r"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?"
-VERSION_TAG = re.compile(rf"(?P<name>{NAME})@(?P<version>v\d+\.\d+\.\d+)(?P<cancel>!?)(?:#\d+)?")
-STAGE_TAG = re.compile(rf"(?P<name>{NAME})#(?P<stage>{NAME})(?P<cancel>!?)(?:#(?P<counter>\d+))?")
 _TRAILER = re.compile(r"^(Kind|Action|Gate): (\S+)$", re.MULTILINE)
-ALIAS_TAG = re.compile(rf"(?P<name>{NAME})@(?P<version>v\d+)")
 
 
 @dataclass(frozen=True)
@@ -61,21 +54,6 @@ class Assignment:
     action: str = "promote"
     commit: str = ""
     by: str = ""
-
-
-def short_version(version: str) -> str:
-    """`v3` for `v3.0.0`; any other as it is."""
-    return version.removesuffix(".0.0")
-
-
-def long_version(version: str) -> str:
-    """`v3.0.0` for `v3`, as GTO and `dvc artifacts get --rev` want it; any other as it is."""
-    return f"{version}.0.0" if re.fullmatch(r"v\d+", version) else version
-
-
-def version_number(version: str) -> tuple[int, ...]:
-    """What versions are ordered by."""
-    return tuple(int(part) for part in long_version(version)[1:].split("."))
 
 
 def moment(seconds: int) -> str:

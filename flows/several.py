@@ -54,6 +54,8 @@ def measure_all(
     failed = [
         (title, found) for (title, _), found in zip(experiments, done, strict=True) if isinstance(found, Exception)
     ]
+    if len(failed) == len(done) and len({str(error) for _, error in failed}) == 1:
+        raise failed[0][1]  # of what all have in common, such as the data
     if failed:
         told = "\n".join(f"  {title}: {str(error).splitlines()[0]}" for title, error in failed)
         raise UserError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,6 +26,39 @@ RESERVED = ("train", "prefect", "flows", "reports")
 _RUN_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]|\.(?!\.))*")
 
 
+@dataclass(frozen=True)
+class Base:
+    """The commit that a new run stands on, and that in words for the log."""
+
+    commit: str
+    note: str
+
+
+def checkout_base(repository: Path, snapshot: bool = True) -> Base:
+    """The checkout as it is now. Git is asked once, so that a run's name and its commit come from the same files.
+
+    Args:
+        snapshot: Uncommitted changes become a commit of their own; else they are refused with a UserError.
+    """
+    changed = git.status(repository)
+    if not changed:
+        commit = git.head(repository)
+        return Base(commit, f"stands on commit {commit[:8]}")
+    names = ", ".join(entry[3:] for entry in changed[:5]) + (", ..." if len(changed) > 5 else "")
+    if not snapshot:
+        raise UserError(f"uncommitted changes: {names}", "commit them, or let the run take a snapshot of them")
+    commit = git.snapshot(repository, f"Snapshot of uncommitted changes\n\n{names}", changed)
+    return Base(commit, f"stands on commit {commit[:8]}, a snapshot of uncommitted changes in {names}")
+
+
+def revision_base(repository: Path, revision: str) -> Base:
+    """A commit by its name, whatever the checkout holds. Raises UserError when there is none."""
+    commit = git.resolve(repository, revision)
+    if commit is None:
+        raise UserError(f"there is no commit {revision!r}", "`git tag` and `kp models` list the names")
+    return Base(commit, f"stands on {revision} ({commit[:8]})")
+
+
 class Workspace:
     """An open worktree; only one at a time per run, on this machine. Use as a context manager, or `close()` it.
 
@@ -35,6 +69,7 @@ class Workspace:
         resumed: The worktree, or the run's ref, was there already.
         note: What the run stands on, in words for the log: the commit, or a snapshot of uncommitted changes.
         storage: Where its training keeps checkpoints; that of all runs of the repository.
+        data: The data version that was placed in it, which errors name; "" before.
     """
 
     def __init__(self, repository: Path, run: str, lock: Lock, resumed: bool, note: str) -> None:
@@ -44,21 +79,22 @@ class Workspace:
         self.resumed = resumed
         self.note = note
         self.storage = training_storage(repository)
+        self.data = ""
         self._lock = lock
 
     @classmethod
     def create(
-        cls, repository: Path, run: str, *, snapshot: bool = True, revision: str | None = None, wait: float = 0.0
+        cls, repository: Path, run: str, *, base: Base | None = None, revision: str | None = None, wait: float = 0.0
     ) -> Workspace:
         """Opens the run's worktree, making it when it is not there. What a killed run of the name left behind is ended.
 
         Args:
-            snapshot: Uncommitted changes of the checkout become a commit that the run stands on; else they are refused.
+            base: What a new run stands on; None: the checkout with its uncommitted changes.
             revision: Stand on this commit instead, whatever the checkout holds.
             wait: Seconds to wait for another process that has the run open.
 
         Raises:
-            UserError: a bad run name, the run is open elsewhere, no identity for the snapshot, changes refused.
+            UserError: a bad run name, the run is open elsewhere, no such revision, no identity for the snapshot.
         """
         if not _RUN_NAME.fullmatch(run) or run in RESERVED or run.endswith((".lock", ".part")):
             raise UserError(f"{run!r} cannot name a run", "use letters, digits, '-', '_' and single dots; not 'train'")
@@ -67,28 +103,30 @@ class Workspace:
             raise UserError(f"the run {run} is open in {lock.holder()}", "wait for it, or end it, or name another run")
         try:
             leftovers.end_processes(repository / ".runs" / f"{run}.progress.jsonl")
-            return cls._open(repository, run, lock, snapshot, revision)
+            return cls._open(repository, run, lock, base, revision)
         except BaseException:
             lock.release()
             raise
 
     @classmethod
-    def _open(cls, repository: Path, run: str, lock: Lock, snapshot: bool, revision: str | None) -> Workspace:
+    def _open(cls, repository: Path, run: str, lock: Lock, base: Base | None, revision: str | None) -> Workspace:
         path = repository / ".runs" / run
         kept = git.resolve(repository, f"refs/runs/{run}")
         if (path / ".dvc" / "config.local").exists() and git.succeeds(path, "rev-parse", "--verify", "HEAD"):
             leftovers.remove_git_locks(path)
             dvc.share_cache(repository, path)
             return cls(repository, run, lock, True, f"goes on in {path}, at commit {git.head(path)[:8]}")
-        commit, note = (
-            (kept, f"opened again at its commit {kept[:8]}") if kept else _base(repository, snapshot, revision)
-        )
+        if kept:
+            base = Base(kept, f"opened again at its commit {kept[:8]}")
+        elif revision is not None:
+            base = revision_base(repository, revision)
+        base = base or checkout_base(repository)
         with exclusive(repository, "worktrees"):  # git's own list of them is not made for two at once
             if path.exists():
                 git.remove_worktree(repository, path)
-            git.add_worktree(repository, path, commit)
+            git.add_worktree(repository, path, base.commit)
         dvc.share_cache(repository, path)
-        return cls(repository, run, lock, kept is not None, note)
+        return cls(repository, run, lock, kept is not None, base.note)
 
     def __enter__(self) -> Workspace:
         return self
@@ -119,7 +157,7 @@ class Workspace:
         inherited = git.clean_environment().get("PYTHONPATH", "")
         code = f"{self.path}:{inherited}" if inherited else str(self.path)
         told = {"KP_RUN": self.run, "KP_RUN_STORAGE": str(self.storage), "KP_PROGRESS": str(self.progress_file)}
-        return dvc.environment({**told, "PYTHONPATH": code})
+        return dvc.environment({**told, "PYTHONPATH": code, "KP_DATA_VERSION": self.data})
 
     def read_params(self) -> dict[str, Any]:
         path = self.path / "params.yaml"
@@ -174,21 +212,3 @@ class Workspace:
         self.progress_file.unlink(missing_ok=True)
         self._lock.path.unlink(missing_ok=True)
         self.close()
-
-
-def _base(repository: Path, snapshot: bool, revision: str | None) -> tuple[str, str]:
-    """The commit that a new run stands on, and that in words."""
-    if revision is not None:
-        commit = git.resolve(repository, revision)
-        if commit is None:
-            raise UserError(f"there is no commit {revision!r}", "`git tag` and `kp models` list the names")
-        return commit, f"stands on {revision} ({commit[:8]})"
-    changed = git.status(repository)
-    if not changed:
-        commit = git.head(repository)
-        return commit, f"stands on commit {commit[:8]}"
-    names = ", ".join(entry[3:] for entry in changed[:5]) + (", ..." if len(changed) > 5 else "")
-    if not snapshot:
-        raise UserError(f"uncommitted changes: {names}", "commit them, or let the run take a snapshot of them")
-    commit = git.snapshot(repository, f"Snapshot of uncommitted changes\n\n{names}")
-    return commit, f"stands on commit {commit[:8]}, a snapshot of uncommitted changes in {names}"

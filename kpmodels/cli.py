@@ -42,11 +42,17 @@ def train(
         typer.Option(envvar="KP_STORAGE", help="Folder that every node sees under the same path; for --jobs."),
     ] = None,
 ) -> None:
-    """Train one experiment: the train stage of dvc.yaml. Killed and started again, it goes on."""
+    """Train one experiment: the train stage of dvc.yaml. Killed and started again, it goes on.
+
+    Refused when there are no images to evaluate on afterwards.
+    """
     from kpmodels.config import read_experiment
+    from kpmodels.data.needed import measured_ids
+    from kpmodels.data.store import open_dataset
 
     experiment = read_experiment(params)
     data, out, storage = data.resolve(), out.resolve(), storage.resolve()
+    measured_ids(open_dataset(data), experiment.evaluate.split)
     if jobs:
         from kpmodels.jobs.submit import train_by_job
 
@@ -211,7 +217,7 @@ def export(
     print(f"{done.path}: largest difference to PyTorch {done.max_difference:.2g}")
 
 
-@app.command()
+@app.command(epilog="Example: kp options --detector locator")
 def options(
     detector: Annotated[str, typer.Option(help="Show the options of this detector.")] = "heatmap",
 ) -> None:

@@ -1,4 +1,4 @@
-"""The commands on stored data sets: build, check, show, diff, compact."""
+"""The commands on stored data sets: build, check, show, diff, splits, compact."""
 
 from __future__ import annotations
 
@@ -84,6 +84,22 @@ def diff(
         print(json.dumps(difference.to_dict(), indent=2))
     else:
         print_diff(difference)
+
+
+@data_app.command(epilog="Example: python -m kpmodels data splits datasets/openfield --need test")
+def splits(
+    folder: Folder,
+    need: Annotated[list[str], typer.Option(help="Fail when this split has no images; several times.")] = [],  # noqa: B006
+) -> None:
+    """Say how many images each split of a data set has."""
+    from kpmodels.data.needed import needed_ids
+    from kpmodels.data.splits import SPLITS
+    from kpmodels.data.store import open_dataset
+
+    store = open_dataset(folder)
+    for split in need:
+        needed_ids(store, split)
+    print(", ".join(f"{split} {len(store.split(split))}" for split in SPLITS))
 
 
 @data_app.command(epilog="Example: python -m kpmodels data compact datasets/openfield")

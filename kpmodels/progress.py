@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a line now and then in a log."""
+"""Progress of long work, on stderr: a bar on a terminal, a line now and then in a log. Stdout is for the result alone."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ def progress_printer(unit: str) -> Callable[[int, int], None]:
                 f"\r[{'#' * filled}{'.' * (30 - filled)}] {done}/{total} {unit}", end=end, file=sys.stderr, flush=True
             )
         else:
-            print(f"{done}/{total} {unit}", flush=True)
+            print(f"{done}/{total} {unit}", file=sys.stderr, flush=True)
 
     return show

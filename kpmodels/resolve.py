@@ -1,14 +1,12 @@
 """From a model's name to a folder: reading the registry, which is git tags (GTO) and DVC; writing it is the flows' alone.
 
-Version 3 is GTO's tag ``name@v3.0.0``; a stage is the newest of the tags ``name#champion#1``, ``name#champion#2`` ...; a tag
-with a ``!`` takes a version or a stage away. The weights come from ``dvc artifacts get``, run as a command, into a cache
-named after name, version and commit, so nothing is fetched twice and nothing old is taken for new.
+How the tags are written is said in ``registry_names``. The weights come from ``dvc artifacts get``, run as a command, into a
+cache named after name, version and commit, so nothing is fetched twice and nothing old is taken for new.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -17,11 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kpmodels.errors import UserError, nearest
-
-_WORD = r"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?"
-_MODEL = re.compile(rf"(?P<name>{_WORD})(?:@(?P<version>v[0-9]+(?:\.[0-9]+){{0,2}})|#(?P<stage>{_WORD}))?")
-_VERSION_TAG = re.compile(rf"(?P<name>{_WORD})@(?P<version>v[0-9]+\.[0-9]+\.[0-9]+)(?P<cancel>!?)(?:#[0-9]+)?")
-_STAGE_TAG = re.compile(rf"(?P<name>{_WORD})#(?P<stage>{_WORD})(?P<cancel>!?)(?:#(?P<counter>[0-9]+))?")
+from kpmodels.registry_names import MODEL, STAGE_TAG, VERSION_TAG, long_version, short_version, version_number
 
 
 @dataclass(frozen=True)
@@ -45,7 +39,7 @@ def resolve_model(model: str | Path, repository: Path | None = None) -> Path:
     """
     if isinstance(model, Path) or "/" in model or Path(model).exists():
         return Path(model)
-    match = _MODEL.fullmatch(model)
+    match = MODEL.fullmatch(model)
     if match is None:
         raise UserError(
             f"{model}: no such folder, and no name of a model", "write name, name@vN, name#stage or a folder"
@@ -88,11 +82,11 @@ def _tags(root: Path) -> list[_Tag]:
 
 def _find(name: str, version: str, stage: str, tags: list[_Tag], root: Path) -> tuple[str, str]:
     """The full version (``v3.0.0``) that is meant and its commit."""
-    matches = [(tag, match) for tag in tags if (match := _VERSION_TAG.fullmatch(tag.name))]
+    matches = [(tag, match) for tag in tags if (match := VERSION_TAG.fullmatch(tag.name))]
     cancelled = {(match["name"], match["version"]) for _, match in matches if match["cancel"]}
     known = {m["name"] for _, m in matches if (m["name"], m["version"]) not in cancelled}
     commits = {m["version"]: tag.commit for tag, m in matches if m["name"] == name and not m["cancel"]}
-    versions = sorted((v for v in commits if (name, v) not in cancelled), key=_numbers)
+    versions = sorted((v for v in commits if (name, v) not in cancelled), key=version_number)
     if not versions:
         hint = nearest(name, known) if known else "nothing is registered yet: kp retrain makes the first version"
         raise UserError(f"{name}: no such folder, and no model of that name in the registry of {root}", hint)
@@ -100,31 +94,27 @@ def _find(name: str, version: str, stage: str, tags: list[_Tag], root: Path) -> 
         commit = _holder(name, stage, tags)
         held = [v for v in versions if commits[v] == commit]
         if not held:
-            raise UserError(f"{name}#{stage}: no version is {stage}", f"kp promote {name}@{_short(versions[-1])}")
+            raise UserError(
+                f"{name}#{stage}: no version is {stage}", f"kp promote {name}@{short_version(versions[-1])}"
+            )
         return held[-1], commit
-    wanted = version + ".0" * (2 - version.count(".")) if version else versions[-1]
+    wanted = long_version(version) if version else versions[-1]
     if wanted not in versions:
-        raise UserError(f"{name}@{version}: not registered", f"there are {', '.join(_short(v) for v in versions)}")
+        raise UserError(
+            f"{name}@{version}: not registered", f"there are {', '.join(short_version(v) for v in versions)}"
+        )
     return wanted, commits[wanted]
 
 
 def _holder(name: str, stage: str, tags: list[_Tag]) -> str:
     """The commit that holds a stage now; empty if none does."""
-    matches = [(tag, match) for tag in tags if (match := _STAGE_TAG.fullmatch(tag.name))]
+    matches = [(tag, match) for tag in tags if (match := STAGE_TAG.fullmatch(tag.name))]
     events = [
         (tag.created, int(m["counter"] or 0), "" if m["cancel"] else tag.commit)
         for tag, m in matches
         if m["name"] == name and m["stage"] == stage
     ]
     return max(events)[2] if events else ""
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version[1:].split("."))
-
-
-def _short(version: str) -> str:
-    return version.removesuffix(".0.0")
 
 
 def _fetch(root: Path, name: str, version: str, folder: Path) -> None:
@@ -139,7 +129,7 @@ def _fetch(root: Path, name: str, version: str, folder: Path) -> None:
         if done.returncode or not (out / "model.json").is_file():
             lines = [line for line in done.stderr.strip().splitlines() if line.strip()] or ["no model.json came"]
             raise UserError(
-                f"{name}@{_short(version)}: its weights cannot be fetched: {lines[-1][:300]}",
+                f"{name}@{short_version(version)}: its weights cannot be fetched: {lines[-1][:300]}",
                 f"fetch what others pushed: git fetch --tags, and give DVC a remote that has them; by hand: "
                 f"dvc artifacts get . {name} --rev {version}",
             )

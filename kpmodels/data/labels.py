@@ -91,7 +91,12 @@ def _with_box(
     rules: Rules,
     problems: Problems,
 ) -> Label | None:
-    """The label in the data set's form; None, and a problem, where it has no box inside the image."""
+    """The label in the data set's form; None, and a problem, where its box is none or has no part inside the image."""
+    if label.box is not None and (label.box[2] < label.box[0] or label.box[3] < label.box[1]):
+        width, height = label.box[2] - label.box[0], label.box[3] - label.box[1]
+        what = f"its box has a negative width or height: {width:g} x {height:g} pixels"
+        problems.add("bad box", image.name, id, what, "mend it; without a box one is made from the keypoints")
+        return None
     box = _box(label, points_K3, size, rules)
     if box is None:
         what = f"its box {label.box} has no part inside the image of {size[0]} x {size[1]} pixels"

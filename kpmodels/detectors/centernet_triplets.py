@@ -15,15 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from kpmodels.config import CenterNetOptions, LossOptions
-from kpmodels.decoding.corner_pairs import Boxes, pair_corners
-from kpmodels.decoding.keypoint_peaks import gather_at
+from kpmodels.decoding.corner_pairs import Boxes
 from kpmodels.decoding.triplets import verify_with_centers
 from kpmodels.detectors import corner_parts as parts
 from kpmodels.detectors.base import Detector
 from kpmodels.detectors.extra_losses import ExtraLosses
+from kpmodels.detectors.tagged_corners import tagged_pairs, tagged_terms
 from kpmodels.necks.corner_modules import CascadeCornerPooling, CenterPooling
 from kpmodels.structures import Batch, DatasetInfo, Instances
-from kpmodels.targets.corners import PointTargets, center_targets, corner_targets
+from kpmodels.targets.corners import center_targets, corner_targets
 
 
 class CenterNetDetector(Detector):
@@ -78,28 +78,10 @@ class CenterNetDetector(Detector):
         corners = corner_targets(boxes, labels, valid, size, categories, overlap)
         centers = center_targets(boxes, labels, valid, size, categories, overlap)
         targets, present = (corners.top_left, corners.bottom_right, centers), corners.present_BN
-        stages = [self._terms(stage, targets, present, boxes, batch) for stage in parts.split_stages(outputs)]
+        stages = [tagged_terms(options, stage, targets, present, boxes, batch) for stage in parts.split_stages(outputs)]
         points = parts.points_of_boxes(boxes, with_center=True)
         keypoints = parts.keypoints_by_category(points - 0.5, labels, present, categories)
         return parts.mean_over_stages(stages) | parts.added_terms(self.extra, outputs, keypoints, self.stride)
-
-    def _terms(
-        self,
-        outputs: dict[str, Tensor],
-        targets: tuple[PointTargets, ...],
-        present_BN: Tensor,
-        boxes_BN4: Tensor,
-        batch: Batch,
-    ) -> dict[str, Tensor]:
-        options = self.options
-        offsets = [own.offsets_BN2 for own in targets]
-        pull, push = parts.pull_and_push(outputs["tags"], targets[0], targets[1], present_BN)
-        return {
-            "heatmap": options.focal_weight * parts.focal_losses(outputs["heatmaps"], targets, boxes_BN4, batch),
-            "offset": options.offset_weight * parts.vector_losses(outputs["offsets"], targets, offsets, present_BN),
-            "pull": options.pull_weight * pull,
-            "push": options.push_weight * push,
-        }
 
     # ------------------------------------------------------------------------------------------------ prediction
 
@@ -116,7 +98,7 @@ class CenterNetDetector(Detector):
         """The boxes of all views that a center of any view confirms, in map cells, before the suppression."""
         width, options = outputs["heatmaps"].shape[3], self.options
         views = parts.views_of(outputs)
-        pairs = parts.joined_views([self._pairs(view) for view in views], width)
+        pairs = parts.joined_views([tagged_pairs(options, view, 3) for view in views], width)
         return verify_with_centers(
             pairs,
             *self._centers(views, width),
@@ -124,21 +106,6 @@ class CenterNetDetector(Detector):
             small_side=options.small_side,
             n_small=options.parts_small,
             n_large=options.parts_large,
-        )
-
-    def _pairs(self, maps: dict[str, Tensor]) -> Boxes:
-        """The pairs of corners of one view, in map cells."""
-        options, tags = self.options, maps["tags"].split(1, dim=1)
-        (top_left, top_left_xy), (bottom_right, bottom_right_xy) = parts.read_corners(maps, 3, options.top_points)
-        return pair_corners(
-            top_left,
-            bottom_right,
-            top_left_xy,
-            bottom_right_xy,
-            gather_at(tags[0], top_left.cells_BK)[..., 0],
-            gather_at(tags[1], bottom_right.cells_BK)[..., 0],
-            options.tag_distance,
-            parts.CANDIDATES,
         )
 
     def _centers(self, views: list[dict[str, Tensor]], width: int) -> tuple[Tensor, Tensor, Tensor]:

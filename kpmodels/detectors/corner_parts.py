@@ -21,7 +21,6 @@ from kpmodels.decoding.keypoint_peaks import Points, gather_at, positions, top_p
 from kpmodels.decoding.soft_nms import soft_nms
 from kpmodels.detectors.base import Normalize, to_original
 from kpmodels.detectors.extra_losses import ExtraLosses
-from kpmodels.losses.embedding import PullPush, pull_push
 from kpmodels.losses.heatmap import heatmap_focal
 from kpmodels.losses.offsets import offset_loss
 from kpmodels.necks.trunk import Trunk, build_trunk
@@ -130,16 +129,6 @@ def focal_losses(logits_BCHW: Tensor, targets: Sequence[PointTargets], boxes_BN4
         wanted = ignore_crowds(own.heatmaps_BLHW, boxes_BN4, batch.labels_BN, crowd_BN)
         losses.append(heatmap_focal(logits, wanted, positive_from=1.0))
     return torch.stack(losses).sum()
-
-
-def pull_and_push(
-    tags_B2HW: Tensor, top_left: PointTargets, bottom_right: PointTargets, present_BN: Tensor
-) -> PullPush:
-    """Both losses of the embeddings of the corners, means over the rows."""
-    first = gather_at(tags_B2HW[:, :1], top_left.cells_BN)[..., 0]
-    second = gather_at(tags_B2HW[:, 1:], bottom_right.cells_BN)[..., 0]
-    pull_B, push_B = pull_push(first, second, present_BN)
-    return PullPush(pull_B.mean(), push_B.mean())
 
 
 def vector_losses(

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from kpmodels.config import CornerNetOptions, LossOptions
-from kpmodels.decoding.corner_pairs import Boxes, pair_corners
-from kpmodels.decoding.keypoint_peaks import gather_at
+from kpmodels.decoding.corner_pairs import Boxes
 from kpmodels.detectors import corner_parts as parts
 from kpmodels.detectors.base import Detector
 from kpmodels.detectors.extra_losses import ExtraLosses
+from kpmodels.detectors.tagged_corners import tagged_pairs, tagged_terms
 from kpmodels.necks.corner_modules import CornerPooling
 from kpmodels.structures import Batch, DatasetInfo, Instances
-from kpmodels.targets.corners import CornerTargets, corner_targets
+from kpmodels.targets.corners import corner_targets
 
 
 class CornerNetDetector(Detector):
@@ -74,24 +74,11 @@ class CornerNetDetector(Detector):
         size = outputs["heatmaps"].shape[2], outputs["heatmaps"].shape[3]
         boxes, valid = parts.boxes_in_map(batch, self.stride)
         targets = corner_targets(boxes, batch.labels_BN, valid, size, categories, options.gaussian_overlap)
-        stages = [self._terms(stage, targets, boxes, batch) for stage in parts.split_stages(outputs)]
+        both, present = (targets.top_left, targets.bottom_right), targets.present_BN
+        stages = [tagged_terms(options, stage, both, present, boxes, batch) for stage in parts.split_stages(outputs)]
         points = parts.points_of_boxes(boxes)
-        keypoints = parts.keypoints_by_category(points - 0.5, batch.labels_BN, targets.present_BN, categories)
+        keypoints = parts.keypoints_by_category(points - 0.5, batch.labels_BN, present, categories)
         return parts.mean_over_stages(stages) | parts.added_terms(self.extra, outputs, keypoints, self.stride)
-
-    def _terms(
-        self, outputs: dict[str, Tensor], targets: CornerTargets, boxes_BN4: Tensor, batch: Batch
-    ) -> dict[str, Tensor]:
-        options, both = self.options, (targets.top_left, targets.bottom_right)
-        offsets = [own.offsets_BN2 for own in both]
-        pull, push = parts.pull_and_push(outputs["tags"], *both, targets.present_BN)
-        return {
-            "heatmap": options.focal_weight * parts.focal_losses(outputs["heatmaps"], both, boxes_BN4, batch),
-            "offset": options.offset_weight
-            * parts.vector_losses(outputs["offsets"], both, offsets, targets.present_BN),
-            "pull": options.pull_weight * pull,
-            "push": options.push_weight * push,
-        }
 
     # ------------------------------------------------------------------------------------------------ prediction
 
@@ -105,22 +92,8 @@ class CornerNetDetector(Detector):
 
     def _boxes(self, outputs: dict[str, Tensor]) -> Boxes:
         """The boxes of all views in map cells, before the suppression."""
-        return parts.joined_views([self._pairs(view) for view in parts.views_of(outputs)], outputs["heatmaps"].shape[3])
-
-    def _pairs(self, maps: dict[str, Tensor]) -> Boxes:
-        """The pairs of corners of one view, in map cells."""
-        options, tags = self.options, maps["tags"].split(1, dim=1)
-        (top_left, top_left_xy), (bottom_right, bottom_right_xy) = parts.read_corners(maps, 2, options.top_points)
-        return pair_corners(
-            top_left,
-            bottom_right,
-            top_left_xy,
-            bottom_right_xy,
-            gather_at(tags[0], top_left.cells_BK)[..., 0],
-            gather_at(tags[1], bottom_right.cells_BK)[..., 0],
-            options.tag_distance,
-            parts.CANDIDATES,
-        )
+        views = [tagged_pairs(self.options, view, 2) for view in parts.views_of(outputs)]
+        return parts.joined_views(views, outputs["heatmaps"].shape[3])
 
     def suppress(self, found: Instances) -> Instances:
         return parts.suppress_instances(found, self.options)

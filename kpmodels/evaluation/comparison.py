@@ -74,8 +74,8 @@ def compare_results(new: Path, champion: Path | None, resamples: int = RESAMPLES
     Raises:
         UserError: they were not measured on the same images and labels in the same way.
     """
-    table, metrics = read_table(new / "per_image.parquet"), metrics_of(read_table(new / "per_image.parquet").meta)
-    main = main_metric(table.meta)
+    table = read_table(new / "per_image.parquet")
+    metrics, main = metrics_of(table.meta), main_metric(table.meta)
     if champion is None:
         rows = {metric.key: _alone(metric, metric.value(table)) for metric in metrics}
         return Comparison(main, _defined(rows) | _others(new, None, rows), False, len(table))

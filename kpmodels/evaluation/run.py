@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kpmodels.config import EvaluateOptions
+from kpmodels.data.needed import measured_ids
 from kpmodels.data.store import DatasetStore, open_dataset
 from kpmodels.errors import UserError
 from kpmodels.evaluation.counting import threshold_curve
@@ -101,18 +102,11 @@ def write_results(
 
 
 def _checked_ids(store: DatasetStore, model: LoadedModel, options: EvaluateOptions) -> list[str]:
-    ids = store.split(options.split)
-    name = store.info.name
-    if not ids:
-        sizes = ", ".join(f"{part} {len(store.split(part))}" for part in ("train", "val", "test"))
-        raise UserError(
-            f"data set {name}: no images in split {options.split} (of {len(store)}: {sizes})",
-            "add images to the set, or measure on another part: --set evaluate.split=val",
-        )
+    ids = measured_ids(store, options.split)
     ours, theirs = model.info, store.info
     if (ours.task, ours.skeleton.names) != (theirs.task, theirs.skeleton.names):
         raise UserError(
-            f"the model was trained for {_described(ours)}, data set {name} holds {_described(theirs)}",
+            f"the model was trained for {_described(ours)}, data set {theirs.name} holds {_described(theirs)}",
             "measure it on the data set that it was trained on",
         )
     return ids

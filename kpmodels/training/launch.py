@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kpmodels.config import Experiment
+from kpmodels.data.needed import needed_ids
 from kpmodels.data.store import DatasetStore, open_dataset
 from kpmodels.errors import UserError
 from kpmodels.training.cluster import WORKER_ENVIRONMENT, ray_session, runtime_env
@@ -86,8 +87,7 @@ def _attempt() -> str:
 def check(experiment: Experiment, store: DatasetStore) -> None:
     """What can be known to fail before anything is started."""
     options = experiment.train
-    if not store.split("train"):
-        raise UserError(f"data set {store.info.name}: no images in the split train", "add images: kp data ingest")
+    needed_ids(store, "train")
     if options.workers > options.batch_size:
         raise UserError(
             f"train.batch_size is {options.batch_size} for {options.workers} workers: each needs an image",

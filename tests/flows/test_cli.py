@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from itertools import dropwhile
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 import yaml
 from typer.testing import CliRunner
 
 from flows.cli import app
+from kpmodels.cli import app as models_app
 from kpmodels.errors import UserError
 
 HEAVY = ("torch", "ray", "cv2", "matplotlib", "pyarrow", "prefect", "dvc")
@@ -26,7 +33,42 @@ def test_help_loads_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == []
 
 
-@pytest.mark.parametrize("words", [(), ("retrain",), ("data",), ("data", "ingest"), ("promote",), ("predict",)])
+def commands(of: typer.Typer, *before: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """All commands of an application with the words that call them."""
+
+    def walk(command: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+        if not hasattr(command, "commands"):
+            yield words, command
+            return
+        for name, inner in command.commands.items():
+            yield from walk(inner, (*words, name))
+
+    return walk(typer.main.get_command(of), before)
+
+
+def examples(command: Any) -> list[list[str]]:
+    """The examples at the end of a command's help, each as words without what it sets in the environment."""
+    _, _, text = (command.epilog or "").partition(": ")
+    lines = [shlex.split(example) for example in text.split(" | ")]
+    return [list(dropwhile(lambda word: re.match(r"[A-Z_]+=", word), line)) for line in lines]
+
+
+EVERY = [*commands(app, "kp"), *commands(models_app, "python", "-m", "kpmodels")]
+
+
+@pytest.mark.parametrize(("words", "command"), EVERY, ids=[" ".join(words) for words, _ in EVERY])
+def test_the_help_of_every_command_ends_with_examples_that_it_takes(words: tuple[str, ...], command: Any) -> None:
+    assert re.match(r"Examples?: ", command.epilog or "")
+    known = {opt for param in command.params for opt in (*param.opts, *param.secondary_opts)}
+    named = words[1:] if words[0] == "kp" else words[3:]
+    for example in examples(command):
+        start = 1 if example[0] == "kp" else 3
+        assert example[:start] in (["kp"], ["python", "-m", "kpmodels"])
+        assert tuple(example[start : start + len(named)]) == named
+        assert {word for word in example if word.startswith("--")} <= known
+
+
+@pytest.mark.parametrize("words", [(), ("retrain",), ("data",), ("data", "ingest"), ("options",), ("predict",)])
 def test_every_command_has_help(words: tuple[str, ...]) -> None:
     assert "Usage" in kp(*words, "--help")
 
@@ -84,6 +126,17 @@ class TestInAFreshRepository:
         kp("data", "show", "shapes", "--out", str(sheet), "--count", "4")
         assert sheet.read_bytes().startswith(b"\x89PNG")
         assert "shapes@v1" in kp("data", "list")
+
+    def test_the_stdout_of_a_pipe_holds_the_result_alone(self, checkout: Path, tmp_path: Path) -> None:
+        def piped(*words: str) -> subprocess.CompletedProcess[str]:
+            command = [sys.executable, "-c", "from flows.cli import main; main()", *words]
+            return subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=True)
+
+        sheet = tmp_path / "sheet.png"
+        assert piped("data", "show", "shapes", "--out", str(sheet), "--count", "1").stdout == f"{sheet}\n"
+        done = piped("data", "check", "shapes")
+        assert "160/160 images" in done.stderr
+        assert "160/160 images" not in done.stdout
 
     def test_gc_tells_before_it_deletes(self, checkout: Path) -> None:
         kp("data", "show", "shapes", "--out", str(checkout / ".runs" / "sheet.png"), "--count", "1")

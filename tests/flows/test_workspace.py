@@ -18,7 +18,7 @@ from flows import dvc, git
 from flows.process import ProcessError
 from flows.repository import find_repository
 from flows.runs import delete_runs, list_runs
-from flows.workspace import Workspace
+from flows.workspace import Workspace, checkout_base
 from kpmodels.errors import UserError
 
 Shell = Callable[..., str]
@@ -67,7 +67,7 @@ def test_worktree_uses_its_own_code_and_a_snapshot_of_the_checkout(project: Path
     (project / "note.txt").write_text("new")
     before = state(project)
     with pytest.raises(UserError, match=r"uncommitted changes: .*evaluate\.py, note\.txt"):
-        Workspace.create(project, "strict", snapshot=False)
+        checkout_base(project, snapshot=False)
     with Workspace.create(project, "loose") as run:
         assert "a snapshot of uncommitted changes in kpcode/evaluate.py, note.txt" in run.note
         code.write_text("raise SystemExit('the code of the checkout ran')\n")

@@ -12,8 +12,9 @@ from kpmodels.data.store import DatasetStore, open_dataset
 from kpmodels.evaluation.comparison import Comparison
 from kpmodels.evaluation.report import tables
 from kpmodels.evaluation.report.curves import error_charts, threshold_charts, training_charts
+from kpmodels.evaluation.report.entries import Entry
 from kpmodels.evaluation.report.files import write_text
-from kpmodels.evaluation.report.html import definitions, details, escape, page, section
+from kpmodels.evaluation.report.html import definitions, details, escape, opening, page, section
 from kpmodels.evaluation.report.samples import best_and_worst, gallery, legend, map_strips
 from kpmodels.evaluation.report.source import ReportSource
 from kpmodels.evaluation.report.words import meanings
@@ -43,11 +44,11 @@ def build_report(
     Raises:
         UserError: results that are missing, or were not made on the same images in the same way.
     """
-    source = ReportSource(results, model, store, champion, title, champion_title)
-    number = source.options.samples if samples is None else samples
-    name = title or str(source.about.get("model", "")) or model.name
-    body = _body(source, name, number)
-    write_text(out, page(f"{name}: evaluation", body))
+    new = Entry(title, results, model)
+    source = ReportSource(new, store, None if champion is None else Entry(champion_title, champion))
+    number = new.options.samples if samples is None else samples
+    name = title or str(new.about.get("model", "")) or model.name
+    write_text(out, page(f"{name}: evaluation", _body(source, name, number)))
     return source.comparison
 
 
@@ -57,13 +58,15 @@ def _body(source: ReportSource, name: str, number: int) -> str:
             _header(source, name),
             tables.verdict(source),
             tables.tiles(source),
-            section("Metrics", tables.metrics_table(source), details("How these numbers are made", meanings(source))),
+            section(
+                "Metrics", tables.metrics_table(source), details("How these numbers are made", meanings(source.new))
+            ),
             section("Errors", error_charts(source)),
             section("Score threshold", threshold_charts(source)),
-            tables.slices(source),
+            tables.slices(source.new.table),
             _predictions(source, number),
             section("Maps of the network", map_strips(source)),
-            section("Training", training_charts(source)),
+            section("Training", training_charts(source.new)),
             _settings(source),
         ]
     )
@@ -96,17 +99,15 @@ def write_comparison(
 
 
 def _header(source: ReportSource, name: str) -> str:
-    about, info = source.about, source.store.info
-    experiment = source.description.get("experiment", {})
+    new, about = source.new, source.new.about
     facts = [
-        ("detector", _detector_words(experiment)),
-        ("data", f"{about.get('data', info.name)} ({str(about.get('data_fingerprint', ''))[:8]})"),
-        ("split", f"{source.options.split}, {about.get('images', 0)} images, {about.get('instances', 0)} instances"),
+        ("detector", _detector_words(new.experiment)),
+        ("data", f"{about.get('data', source.store.info.name)} ({str(about.get('data_fingerprint', ''))[:8]})"),
+        ("split", new.measured_on),
     ]
-    if source.metrics.get("boxes") == "truth":
+    if new.metrics.get("boxes") == "truth":
         facts.append(("boxes", "taken from the labels"))
-    shown = "".join(f"<span>{escape(term)} <b>{escape(text)}</b></span>" for term, text in facts)
-    return f'<div class="eyebrow">Evaluation</div><h1>{escape(name)}</h1><div class="facts">{shown}</div>'
+    return opening("Evaluation", name, facts)
 
 
 def _detector_words(experiment: dict[str, Any]) -> str:
@@ -116,15 +117,14 @@ def _detector_words(experiment: dict[str, Any]) -> str:
 
 
 def _predictions(source: ReportSource, number: int) -> str:
-    best, worst = best_and_worst(source.table, number)
+    best, worst = best_and_worst(source.new.table, number)
     pictures = [gallery(source, worst, "Worst"), gallery(source, best, "Best")]
     return section("Predictions", legend(source) if any(pictures) else "", *pictures)
 
 
 def _settings(source: ReportSource) -> str:
     """The experiment and the environment, folded away."""
-    about = source.about
-    experiment = source.description.get("experiment", {})
+    about, experiment = source.new.about, source.new.experiment
     text = escape(yaml.safe_dump(experiment, sort_keys=False)) if experiment else ""
     environment = [(name, str(version)) for name, version in about.get("packages", {}).items()]
     identity = [
@@ -133,7 +133,7 @@ def _settings(source: ReportSource) -> str:
         ("data source", source.store.info.source or "not told"),
         ("data licence", source.store.info.licence or "not told"),
     ]
-    extra = [(name, str(value)) for name, value in source.description.get("extra", {}).items()]
+    extra = [(name, str(value)) for name, value in source.new.description.get("extra", {}).items()]
     return section(
         "How it was made",
         details("Experiment", f"<pre>{text}</pre>") if text else "",

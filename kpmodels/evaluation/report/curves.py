@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kpmodels.evaluation.report.charts import Series, bar_chart, line_chart
+from kpmodels.evaluation.report.entries import Entry
 from kpmodels.evaluation.report.html import card
 from kpmodels.evaluation.report.source import ReportSource
 from kpmodels.evaluation.table import ImageTable
@@ -18,16 +19,16 @@ CURVE_STEPS = 60
 
 def error_charts(source: ReportSource) -> str:
     """How errors are spread over keypoints, and how many keypoints or points lie within a distance."""
-    cards = [_by_keypoint(source), _cumulative(source), _counts(source)]
+    cards = [_by_keypoint(source.new), _cumulative(source), _counts(source.new.table)]
     shown = "".join(one for one in cards if one)
     return f'<div class="grid">{shown}</div>' if shown else ""
 
 
-def _by_keypoint(source: ReportSource) -> str:
-    values = source.per_keypoint()
-    if source.table.meta.task != "pose" or not values:
+def _by_keypoint(entry: Entry) -> str:
+    values = entry.per_keypoint
+    if entry.table.meta.task != "pose" or not values:
         return ""
-    names = list(source.table.meta.keypoints)
+    names = list(entry.table.meta.keypoints)
     medians, tails = (
         [values[n].get(key, math.nan) for n in names] for key in ("pixel_error_median", "pixel_error_p95")
     )
@@ -42,18 +43,19 @@ def _by_keypoint(source: ReportSource) -> str:
 
 def _cumulative(source: ReportSource) -> str:
     """The part of the labelled keypoints (or points) within a distance; what was not found never is."""
-    if source.table.meta.task == "boxes":
+    task = source.new.table.meta.task
+    if task == "boxes":
         return ""
-    tables = {"new": source.table}
-    if source.champion_table is not None:
-        tables[source.champion_title] = source.champion_table
+    tables = {"new": source.new.table}
+    if source.champion is not None:
+        tables[source.champion.title] = source.champion.table
     errors = np.concatenate([one.lists("errors")[0] for one in tables.values()])
     if not len(errors):
         return ""
     farthest = float(np.quantile(errors, 0.98)) * 1.25 or 1.0
     x = np.linspace(0, farthest, CURVE_STEPS)
     lines = [Series(name, x.tolist(), _within(one, x), name != "new") for name, one in tables.items()]
-    what = "points" if source.table.meta.task == "points" else "labelled keypoints"
+    what = "points" if task == "points" else "labelled keypoints"
     note = "part of all that are labelled; those that were not found count as farther than any distance"
     return card(
         line_chart(lines, "distance in pixels", "part within", (0.0, 1.0)),
@@ -68,9 +70,8 @@ def _within(results: ImageTable, distances: np.ndarray) -> list[float]:
     return (np.searchsorted(errors, distances, side="right") / max(float(total), 1)).tolist()
 
 
-def _counts(source: ReportSource) -> str:
+def _counts(results: ImageTable) -> str:
     """Estimated against true counts."""
-    results = source.table
     if results.meta.task != "points" or not len(results):
         return ""
     true, estimated = results.numbers("count_true"), results.numbers("count_pred")
@@ -87,14 +88,14 @@ def _counts(source: ReportSource) -> str:
 
 def threshold_charts(source: ReportSource) -> str:
     """Precision and recall over the score threshold, and the misses that a number of false alarms buys."""
-    curve = source.curve()
+    curve = source.new.curve
+    old = [] if source.champion is None else source.champion.curve
     if not curve:
         return ""
     x = [point["threshold"] for point in curve]
 
     def lines(keys: dict[str, str]) -> list[Series]:
         found = [Series(name, x, [point[key] for point in curve]) for key, name in keys.items()]
-        old = source.curve(champion=True)
         there = [point["threshold"] for point in old]
         return found + [
             Series(f"{name}, {source.champion_title}", there, [point[key] for point in old], True)
@@ -102,11 +103,10 @@ def threshold_charts(source: ReportSource) -> str:
             if old
         ]
 
-    used = f"the metrics above are taken at {source.options.score_threshold:g}"
+    used = f"the metrics above are taken at {source.new.options.score_threshold:g}"
     rates = line_chart(lines({"precision": "precision", "recall": "recall"}), "score threshold", "part", (0.0, 1.0))
     trade = [Series("new", [p["false_alarms_per_image"] for p in curve], [p["miss_rate"] for p in curve])]
-    if source.curve(champion=True):
-        old = source.curve(champion=True)
+    if old:
         xs, ys = [p["false_alarms_per_image"] for p in old], [p["miss_rate"] for p in old]
         trade.append(Series(source.champion_title, xs, ys, True))
     cards = [card(rates, "Precision and recall", used)]
@@ -116,18 +116,19 @@ def threshold_charts(source: ReportSource) -> str:
     return f'<div class="grid">{"".join(cards)}</div>'
 
 
-def training_charts(source: ReportSource) -> str:
+def training_charts(entry: Entry) -> str:
     """Losses and validation score over the epochs, from the model's history."""
-    history = source.history
+    history = entry.history
     if not history:
         return ""
     cards = []
     losses = line_chart(_loss_lines(history), "epoch", "loss")
     if losses:
         cards.append(card(losses, "Training loss", "weighted terms and their sum, mean over each epoch"))
-    scores = [(one["epoch"], value) for one in history if (value := (one.get("val") or {}).get("score")) is not None]
-    if scores:
-        chart = line_chart([Series("score", [x for x, _ in scores], [y for _, y in scores])], "epoch", "score")
+    if entry.scores:
+        chart = line_chart(
+            [Series("score", [x for x, _ in entry.scores], [y for _, y in entry.scores])], "epoch", "score"
+        )
         cards.append(card(chart, "Validation score", "what checkpoints are chosen by; higher is better"))
     return f'<div class="grid">{"".join(cards)}</div>' if cards else ""
 

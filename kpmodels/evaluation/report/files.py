@@ -6,10 +6,9 @@ import os
 from pathlib import Path
 
 from kpmodels.data.store import open_dataset
-from kpmodels.evaluation.report.pictures import picture
+from kpmodels.evaluation.report.entries import Entry
 from kpmodels.evaluation.report.samples import best_and_worst
 from kpmodels.evaluation.report.source import ReportSource
-from kpmodels.structures import Instances
 
 
 def write_text(path: Path, text: str) -> None:
@@ -29,20 +28,15 @@ def write_pictures(results: Path, model: Path, data: Path, folder: Path, each: i
         data: Folder of the data set that was measured on.
         folder: Where the pictures go; pictures of an earlier call go away.
     """
-    source = ReportSource(results, model, open_dataset(data))
+    source = ReportSource(Entry("new", results, model), open_dataset(data))
+    table = source.new.table
     folder.mkdir(parents=True, exist_ok=True)
     for old in (*folder.glob("best-*.jpg"), *folder.glob("worst-*.jpg")):
         old.unlink()
     written = []
-    for word, rows in zip(("best", "worst"), best_and_worst(source.table, each), strict=True):
+    for word, rows in zip(("best", "worst"), best_and_worst(table, each), strict=True):
         for number, row in enumerate(rows, 1):
             path = folder / f"{word}-{number}.jpg"
-            path.write_bytes(_drawn(source, source.table.image_ids[row]))
+            path.write_bytes(source.picture(table.image_ids[row]))
             written.append(path)
     return written
-
-
-def _drawn(source: ReportSource, image_id: str) -> bytes:
-    store = source.store
-    found = source.predictions.get(image_id, Instances.empty(store.info.num_keypoints))
-    return picture(store.read_bytes(image_id), store.instances(image_id), found, store.info, source.options)

@@ -27,6 +27,13 @@ def page(title: str, body: str) -> str:
     )
 
 
+def opening(kind: str, title: str, facts: Sequence[tuple[str, str]] = ()) -> str:
+    """What a page begins with: its kind, its title, and facts as terms with texts."""
+    shown = "".join(f"<span>{escape(term)} <b>{escape(text)}</b></span>" for term, text in facts)
+    below = f'<div class="facts">{shown}</div>' if facts else ""
+    return f'<div class="eyebrow">{escape(kind)}</div><h1>{escape(title)}</h1>{below}'
+
+
 def number(value: float | None, unit: str = "", signed: bool = False) -> str:
     """A number as people read it: three decimals for parts of 1, fewer for pixels and percent.
 

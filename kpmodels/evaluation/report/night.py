@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kpmodels.evaluation.report.files import write_text
-from kpmodels.evaluation.report.html import DASH, card, details, escape, interval, number, page, section, table
+from kpmodels.evaluation.report.html import DASH, card, details, escape, interval, number, opening, page, section, table
 
 COLOURS = {"failed": "worse", "promoted": "better"}
 ORDER = ("failed", "promoted", "kept the champion", "unchanged", "new data", "nothing new")
@@ -26,7 +26,7 @@ def write_night(spec: dict[str, Any], out: Path) -> None:
     state = "worse" if failed else "better" if any(one["word"] == "promoted" for one in models) else ""
     body = "\n".join(
         [
-            f'<div class="eyebrow">Nightly</div><h1>{escape(spec["title"])}</h1>',
+            opening("Nightly", spec["title"]),
             f'<div class="verdict {state}">{escape(spec["summary"])}</div>',
             section("What failed", *(_failure(one) for one in failed)),
             section("Models", _models(models)) if models else "",

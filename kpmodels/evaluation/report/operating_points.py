@@ -7,14 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from kpmodels.config import EvaluateOptions
 from kpmodels.data.store import open_dataset
 from kpmodels.errors import UserError
 from kpmodels.evaluation.comparison import compare_results
 from kpmodels.evaluation.report.charts import Series, line_chart
 from kpmodels.evaluation.report.entries import Entry, read_entries
 from kpmodels.evaluation.report.files import write_text
-from kpmodels.evaluation.report.html import card, escape, interval, number, page, section, table, verdict_mark
+from kpmodels.evaluation.report.html import card, escape, interval, number, opening, page, section, table, verdict_mark
 from kpmodels.evaluation.report.side_by_side import metrics_card, options_card
 from kpmodels.evaluation.trade_off import Choice, Cost, CountsTable, Point, choose, count_table
 
@@ -39,7 +38,7 @@ def write_operating_points(spec: dict[str, Any], data: Path, out: Path, summary:
     if spec["plain"] not in titles:
         raise UserError(f"none of the models is {spec['plain']!r}", f"one of {', '.join(titles)}")
     store = open_dataset(data)
-    options = EvaluateOptions.model_validate(entries[0].about["options"])
+    options = entries[0].options
     val = [count_table(store, Path(row["val_results"]), options, "val") for row in spec["entries"]]
     test = [count_table(store, one.results, options, options.split) for one in entries]
     policies = {name: Cost(*costs) for name, costs in spec["policies"].items()}
@@ -75,17 +74,11 @@ def _summary(titles: list[str], test: list[CountsTable], choices: list[Choice], 
 def _body(
     spec: dict[str, Any], entries: list[Entry], test: list[CountsTable], choices: list[Choice], threshold: float
 ) -> str:
-    about = entries[0].about
-    facts = [
-        ("data", spec["data"]),
-        ("chosen on", "val"),
-        ("measured on", f"{about['options']['split']}, {about['images']} images, {about['instances']} instances"),
-    ]
-    shown = "".join(f"<span>{escape(term)} <b>{escape(text)}</b></span>" for term, text in facts)
+    facts = [("data", spec["data"]), ("chosen on", "val"), ("measured on", entries[0].measured_on)]
     against = [compare_results(one.results, None) for one in entries]
     return "\n".join(
         [
-            f'<div class="eyebrow">Operating points</div><h1>{escape(spec["title"])}</h1><div class="facts">{shown}</div>',
+            opening("Operating points", spec["title"], facts),
             section("Before training, or after it", _choices_card(entries, choices)),
             section("The curve", _curve_card(spec["plain"], entries, test, threshold)),
             section("Models", metrics_card(entries, against)),

@@ -6,10 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpmodels.evaluation.report.html import escape, number
-from kpmodels.evaluation.report.pictures import colours, data_uri, picture
+from kpmodels.evaluation.report.pictures import colours, data_uri
 from kpmodels.evaluation.report.source import ReportSource
 from kpmodels.evaluation.table import ImageTable
-from kpmodels.structures import Instances
 
 MAPS = "maps"  # the folder of results with a picture of the network's maps per image id
 
@@ -53,8 +52,8 @@ def images_with_maps(results: ImageTable, samples: int) -> list[str]:
 def map_strips(source: ReportSource) -> str:
     """The maps of the network for the worst and the best images; empty where none were drawn."""
     figures = ""
-    for image_id in images_with_maps(source.table, source.options.samples):
-        path = source.results / MAPS / f"{image_id}.jpg"
+    for image_id in images_with_maps(source.new.table, source.new.options.samples):
+        path = source.new.results / MAPS / f"{image_id}.jpg"
         if path.is_file():
             name = escape(source.store.record(image_id).file_name or image_id)
             figures += (
@@ -80,13 +79,11 @@ def legend(source: ReportSource) -> str:
 
 
 def _figure(source: ReportSource, row: int) -> str:
-    results, store = source.table, source.store
+    results = source.new.table
     image_id = results.image_ids[row]
-    found = source.predictions.get(image_id, Instances.empty(store.info.num_keypoints))
-    jpeg = picture(store.read_bytes(image_id), store.instances(image_id), found, store.info, source.options)
-    name = escape(store.record(image_id).file_name or image_id)
+    name = escape(source.store.record(image_id).file_name or image_id)
     return (
-        f'<figure><img alt="prediction and labels on {name}" src="{data_uri(jpeg)}">'
+        f'<figure><img alt="prediction and labels on {name}" src="{data_uri(source.picture(image_id))}">'
         f'<figcaption>{escape(_words(results, row))}<br><span class="soft">{name}</span></figcaption></figure>'
     )
 

@@ -12,7 +12,18 @@ from kpmodels.evaluation.metrics import main_metric
 from kpmodels.evaluation.report.charts import Series, line_chart
 from kpmodels.evaluation.report.entries import Entry, differing_options, read_entries
 from kpmodels.evaluation.report.files import write_text
-from kpmodels.evaluation.report.html import DASH, card, escape, interval, number, page, section, table, verdict_mark
+from kpmodels.evaluation.report.html import (
+    DASH,
+    card,
+    escape,
+    interval,
+    number,
+    opening,
+    page,
+    section,
+    table,
+    verdict_mark,
+)
 
 COLUMNS = {
     "pose": ("oks_ap", "oks_ap50", "pck_0_1", "pixel_error_median", "nme", "false_alarms_per_image", "miss_rate"),
@@ -30,13 +41,17 @@ def write_side_by_side(spec: dict[str, Any], out: Path, summary: Path | None = N
 
     Returns:
         The summary: ``main_metric`` and of each entry ``title``, ``metrics`` and ``against_first`` (of the main metric:
-        difference, low, high, verdict).
+        difference, low, high, verdict; empty for the first).
 
     Raises:
         UserError: see :func:`read_entries`.
     """
     entries = read_entries(spec["entries"])
-    against = [compare_results(one.results, entries[0].results) for one in entries]
+    first, *others = entries
+    against = [
+        compare_results(first.results, None),  # nothing is learned from a model against itself
+        *(compare_results(one.results, first.results) for one in others),
+    ]
     write_text(out, page(spec["title"], _body(spec, entries, against)))
     content = _summary(spec, entries, against)
     if summary is not None:
@@ -55,16 +70,10 @@ def _summary(spec: dict[str, Any], entries: list[Entry], against: list[Compariso
 
 
 def _body(spec: dict[str, Any], entries: list[Entry], against: list[Comparison]) -> str:
-    about = entries[0].about
-    facts = [
-        ("data", spec["data"]),
-        ("split", f"{about['options']['split']}, {about['images']} images, {about['instances']} instances"),
-        ("models", str(len(entries))),
-    ]
-    shown = "".join(f"<span>{escape(term)} <b>{escape(text)}</b></span>" for term, text in facts)
+    facts = [("data", spec["data"]), ("split", entries[0].measured_on), ("models", str(len(entries)))]
     return "\n".join(
         [
-            f'<div class="eyebrow">Comparison</div><h1>{escape(spec["title"])}</h1><div class="facts">{shown}</div>',
+            opening("Comparison", spec["title"], facts),
             section("Metrics", metrics_card(entries, against), _difference_card(entries, against)),
             section("Curves", f'<div class="grid">{trade_card(entries)}{_training_card(entries)}</div>'),
             section("Where they differ", options_card(entries)),
@@ -84,7 +93,7 @@ def metrics_card(entries: list[Entry], against: list[Comparison]) -> str:
             text = DASH if row is None else number(row.new, row.unit)
             cells[place].append(f"<b>{text}</b>" if place in best else text)
     for entry, row_cells in zip(entries, cells, strict=True):
-        row_cells.append(f"{entry.megabytes:.1f}")
+        row_cells.append(DASH if math.isnan(entry.megabytes) else f"{entry.megabytes:.1f}")
     titles = [_title(_row(against[0], key)) for key in columns]
     note = "bold: the best of the column"
     return card(table(["model", *titles, "weights, MB"], cells), "All models on the same images", note)
@@ -140,10 +149,7 @@ def trade_card(entries: list[Entry]) -> str:
 
 
 def _training_card(entries: list[Entry]) -> str:
-    lines = []
-    for one in entries:
-        scores = [(row["epoch"], value) for row in one.history if (value := (row.get("val") or {}).get("score"))]
-        lines.append(Series(one.title, [x for x, _ in scores], [y for _, y in scores]))
+    lines = [Series(one.title, [x for x, _ in one.scores], [y for _, y in one.scores]) for one in entries]
     chart = line_chart(lines, "epoch", "score")
     return card(chart, "Validation score", "what checkpoints are chosen by; higher is better") if chart else ""
 

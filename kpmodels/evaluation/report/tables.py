@@ -33,7 +33,7 @@ def tiles(source: ReportSource) -> str:
     """The few numbers that a person looks at first."""
     comparison = source.comparison
     parts = []
-    for row in _picked(comparison, TILES[source.table.meta.task]):
+    for row in _picked(comparison, TILES[source.new.table.meta.task]):
         unit = f'<span class="unit">{escape(row.unit)}</span>' if row.unit else ""
         change = (
             f'<div class="change">{_change(row, source.champion_title)}</div>' if row.difference is not None else ""
@@ -85,7 +85,7 @@ def metrics_table(source: ReportSource) -> str:
         head = ["metric", "new", escape(source.champion_title), "difference", "95 % interval", "verdict"]
         cells = [_compared(row) for row in rows]
         return f'<div class="card">{table(head, cells, words=(5,), main=main)}</div>'
-    bounds = _own_intervals(source.table)
+    bounds = _own_intervals(source.new.table)
     cells = [
         [_name(row), _with_unit(row.new, row), interval(low, high, row.unit)]
         for row in rows
@@ -126,9 +126,8 @@ def _resamples(images: int) -> int:
     return 1000 if images <= 1000 else 200
 
 
-def slices(source: ReportSource) -> str:
+def slices(results: ImageTable) -> str:
     """The main metrics on parts of the images: small and large, few and many, by source."""
-    results = source.table
     parts = list(_masks(results))
     if not parts:
         return ""

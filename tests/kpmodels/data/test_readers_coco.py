@@ -118,6 +118,25 @@ class TestLabels:
         assert [0, 10, 32, 24] in [store.instances(one).boxes[0].tolist() for one in store.image_ids]
         assert "boxes over the border cut off there: 1" in report.notes
 
+    @pytest.mark.parametrize("box", [[20, 5, -12, 8], [20, 15, 6, -8], [20, 15, -6, -8]])
+    def test_a_box_of_negative_size_is_named_and_can_be_left_out(
+        self, coco_drop: Drop, tmp_path: Path, box: list[int]
+    ) -> None:
+        drop = coco_drop(edit=lambda c: c["annotations"][1].update(id=77, bbox=box))
+        with pytest.raises(UserError, match=rf"annotation 77\]: bad box: .*negative.*: {box[2]} x {box[3]} pixels"):
+            build_version(drop, tmp_path / "mice", "mice")
+        assert not (tmp_path / "mice").exists()
+        report = build_version(drop, tmp_path / "mice", "mice", skip_bad=True)
+        assert report.instances == 3
+        recorded = json.loads((tmp_path / "mice" / "dataset.json").read_text())["left_out"]
+        assert [(one["kind"], one["id"]) for one in recorded] == [("bad box", "annotation 77")]
+
+    def test_an_empty_box_is_no_box(self, coco_drop: Drop, tmp_path: Path) -> None:
+        drop = coco_drop(edit=lambda c: c["annotations"][1].update(bbox=[0, 0, 0, 0]))
+        report = build_version(drop, tmp_path / "mice", "mice")
+        assert report.instances == 4
+        assert any(note.startswith("boxes made from keypoints") for note in report.notes)
+
     def test_a_missing_box_is_made_from_the_keypoints(self, coco_drop: Drop, tmp_path: Path) -> None:
         drop = coco_drop(edit=lambda c: [one.pop("bbox") for one in c["annotations"]])
         build_version(drop, tmp_path / "mice", "mice")
