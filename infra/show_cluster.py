@@ -134,8 +134,8 @@ class Show:
             raise SystemExit("the training was over before a host could die: use more --epochs")
         raylet.send_signal(signal.SIGKILL)
         self.tell(f"kill -9: the raylet of host {victim}, after epoch {caller.epochs()}")
-        wait_for(lambda: joined in self.hosts.with_worker(), 300, "a worker on the host that joined")
-        self.tell(f"the workers are on hosts {self.hosts.with_worker()}")
+        wait_for(lambda: self.hosts.with_worker() == [0, joined], 300, "a worker on the host that joined")
+        self.tell(f"the workers are on hosts {[0, joined]}")
         result = caller.weights()
         self.tell(f"with a dead node: {caller.epochs()} epochs, starts after {caller.starts()}, weights {result[:16]}")
         if result != expected or len(caller.starts()) < 2 or max(caller.starts()) == 0:

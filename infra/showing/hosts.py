@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from showing.mounts import apart
 from showing.processes import end_tree, name, title, tree, wait_for

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 
 def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:
