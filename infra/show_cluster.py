@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from showing.hosts import Hosts, can_be_apart
-from showing.processes import wait_for
+from showing.processes import clean_up_on_sigterm, wait_for
 
 EXPERIMENT = """
 name: shown
@@ -177,6 +177,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--loopback", action="store_true", help="no namespaces")
     options = parser.parse_args()
+    clean_up_on_sigterm()
     namespaces = not options.loopback and can_be_apart()
     folder = (options.folder or Path(tempfile.mkdtemp(prefix="kp-cluster-"))).resolve()
     folder.mkdir(exist_ok=True)

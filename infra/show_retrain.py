@@ -7,11 +7,13 @@ In a clone of this repository, whose HEAD must hold the code to show: two hosts 
 server keeps the flow's run in PostgreSQL; the bytes go to a DVC remote over ssh, the names to a bare git repository. What is
 shown, each step with what was seen:
 
-1. ``kp retrain`` ends well: the version is registered, and its tag is in the git repository
-2. the training was a job of the cluster, which the job server and the shared storage tell
-3. Prefect's server knows the run as completed
-4. another clone at the tag gets the model from the ssh remote: the bytes that the job made
-5. ``kp retrain`` again: nothing changed, and no job
+1. ``kp retrain`` is killed while it trains (`kill -9`); called again it follows the same job to its end
+2. the version is registered, and its tag is in the git repository
+3. the training was one job of the cluster, which the job server and the shared storage tell
+4. Prefect's server knows the run as completed
+5. another clone at the tag gets the model from the ssh remote: the bytes that the job made
+6. ``kp retrain`` again: nothing changed, and no job
+7. ``kp reproduce``: a second job makes the same bytes
 
 PostgreSQL and sshd are those of the system; where one is missing, a file or a folder takes its place, and that is said.
 Needs pip install 'kp-platform[cluster]'.
@@ -33,6 +35,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from showing.hosts import BINARIES, CHECKOUT, Hosts, can_be_apart
+from showing.processes import clean_up_on_sigterm, tree, wait_for
 from showing.services import NotInstalledError, PrefectServer, postgres, prefect_server, sshd
 
 MODEL = "shapes-heatmap"
@@ -77,18 +80,45 @@ class Show:
             call(path, "dvc", "remote", "modify", "--local", "storage", key, value)
         return path
 
-    def retrain(self, checkout: Path) -> str:
-        """What ``kp retrain`` prints."""
-        environment = self.hosts.environment | {
-            **{name: value for name, value in self.server.environment.items() if name.startswith("PREFECT_")},
-            "KP_RAY_JOBS": self.hosts.url,
-            "KP_STORAGE": str(self.hosts.storage),
-            "PYTHONPATH": str(checkout),
-        }
+    def environment(self, checkout: Path) -> dict[str, str]:
+        """Of ``kp`` in a clone: its own code, the cluster, Prefect's server."""
+        prefect = {name: value for name, value in self.server.environment.items() if name.startswith("PREFECT_")}
+        cluster = {"KP_RAY_JOBS": self.hosts.url, "KP_STORAGE": str(self.hosts.storage)}
+        return {**self.hosts.environment, **prefect, **cluster, "PYTHONPATH": str(checkout)}
+
+    @property
+    def command(self) -> list[str]:
         words = ["kp", "retrain", "--data", "shapes", "--detector", "heatmap", "--workers", "2"]
         for option in (f"train.epochs={self.epochs}", "train.threads=1", "detector.input_size=64"):
             words += ["--set", option]
-        return call(checkout, *words, environment=environment)
+        return words
+
+    def killed(self, checkout: Path) -> None:
+        with (self.folder / "killed.log").open("wb") as log:
+            process = subprocess.Popen(
+                self.command, cwd=checkout, env=self.environment(checkout), stdout=log, stderr=log
+            )
+        wait_for(lambda: process.poll() is not None or self.has_trained(), 300, "the first epoch")
+        left = tree(process.pid)
+        process.kill()
+        process.wait()
+        wait_for(lambda: not any(one.is_running() for one in left), 60, "the end of all that kp retrain started")
+        states = [job["status"] for job in self.hosts.jobs()]
+        if states != ["RUNNING"]:
+            raise SystemExit(f"the job is {states}:\n{(self.folder / 'killed.log').read_text()[-3000:]}")
+        self.tell("kp retrain was killed while it trained; nothing of it is left here, its job runs on")
+
+    def has_trained(self) -> bool:
+        events = [path.read_text() for path in self.hosts.storage.glob("runs/*/progress.jsonl")]
+        return any('"event": "epoch"' in text for text in events)
+
+    def follows(self, checkout: Path) -> str:
+        """What the second ``kp retrain`` prints."""
+        printed = call(checkout, *self.command, environment=self.environment(checkout))
+        if "trains this run already: following it" not in printed:
+            raise SystemExit(f"the job was not followed:\n{printed[-3000:]}")
+        self.tell("kp retrain again followed the same job to its end")
+        return printed
 
     def registered(self, checkout: Path, printed: str) -> None:
         if f"{MODEL}@v1" not in printed:
@@ -110,10 +140,10 @@ class Show:
         return _hash(made)
 
     def known_to_prefect(self) -> None:
-        runs = self.server.ask("/flow_runs/filter")
-        if [run["state"]["type"] for run in runs] != ["COMPLETED"]:
-            raise SystemExit(f"the runs at Prefect's server: {runs}")
-        self.tell(f"Prefect's server knows the run '{runs[0]['name']}' as completed")
+        states = {run["state"]["type"]: run["name"] for run in self.server.ask("/flow_runs/filter")}
+        if "COMPLETED" not in states:
+            raise SystemExit(f"the runs at Prefect's server: {states}")
+        self.tell(f"Prefect's server knows the run '{states['COMPLETED']}' as completed")
 
     def comes_back(self, expected: str) -> None:
         other = self.clone(str(self.folder / "names.git"), "other", "--branch", f"{MODEL}@v1")
@@ -124,10 +154,18 @@ class Show:
         self.tell(f"another clone has it from {self.remote['url'].partition(':')[0]}: weights {found[:16]}")
 
     def again(self, checkout: Path) -> None:
-        printed = self.retrain(checkout)
+        printed = call(checkout, *self.command, environment=self.environment(checkout))
         if "nothing changed" not in printed or len(self.hosts.jobs()) != 1:
             raise SystemExit(f"trained again:\n{printed[-3000:]}")
-        self.tell("again: nothing changed, no job")
+        self.tell("kp retrain again: nothing changed, no job")
+
+    def reproduced(self, checkout: Path) -> None:
+        words = ("kp", "reproduce", f"{MODEL}@v1")
+        printed = call(checkout, *words, environment=self.environment(checkout))
+        states = [job["status"] for job in self.hosts.jobs()]
+        if "equal byte for byte" not in printed or states != ["SUCCEEDED", "SUCCEEDED"]:
+            raise SystemExit(f"jobs {states}:\n{printed[-3000:]}")
+        self.tell(f"kp reproduce: {printed.strip().splitlines()[-1]}, by a second job")
 
 
 def show(steps: Show) -> None:
@@ -135,11 +173,13 @@ def show(steps: Show) -> None:
     checkout = steps.clone(str(CHECKOUT), "checkout", "--no-tags")
     call(checkout, "git", "remote", "set-url", "origin", str(steps.folder / "names.git"))
     steps.tell("kp retrain begins")
-    steps.registered(checkout, steps.retrain(checkout))
+    steps.killed(checkout)
+    steps.registered(checkout, steps.follows(checkout))
     weights = steps.was_a_job()
     steps.known_to_prefect()
     steps.comes_back(weights)
     steps.again(checkout)
+    steps.reproduced(checkout)
     print("shown: kp retrain as a job of the cluster, its bytes at the DVC remote, its run at Prefect's server")
 
 
@@ -171,9 +211,10 @@ def _hash(path: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="work here and leave it; else in a temporary folder")
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--loopback", action="store_true", help="no namespaces")
     options = parser.parse_args()
+    clean_up_on_sigterm()
     namespaces = not options.loopback and can_be_apart()
     folder = (options.folder or Path(tempfile.mkdtemp(prefix="kp-retrain-"))).resolve()
     for path in (folder, folder / "ssh", folder / "prefect"):

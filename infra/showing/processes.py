@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import time
 from collections.abc import Callable
 
 import psutil  # type: ignore[import-untyped]
+
+
+def clean_up_on_sigterm() -> None:
+    """SIGTERM ends this program as an exception does, so that it leaves nothing running."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:
