@@ -14,6 +14,7 @@ shown, each step with what was seen:
 5. another clone at the tag gets the model from the ssh remote: the bytes that the job made
 6. ``kp retrain`` again: nothing changed, and no job
 7. ``kp reproduce``: a second job makes the same bytes
+8. SIGTERM to a ``kp retrain``, which is what cancelling a flow run is, stops its job
 
 PostgreSQL and sshd are those of the system; where one is missing, a file or a folder takes its place, and that is said.
 Needs pip install 'kp-platform[cluster]'.
@@ -27,6 +28,7 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -34,8 +36,9 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 from showing.hosts import BINARIES, CHECKOUT, Hosts, can_be_apart
-from showing.processes import clean_up_on_sigterm, tree, wait_for
+from showing.processes import clean_up_on_sigterm, title, tree, wait_for
 from showing.services import NotInstalledError, PrefectServer, postgres, prefect_server, sshd
 
 MODEL = "shapes-heatmap"
@@ -93,24 +96,38 @@ class Show:
             words += ["--set", option]
         return words
 
-    def killed(self, checkout: Path) -> None:
-        with (self.folder / "killed.log").open("wb") as log:
+    def begun(self, checkout: Path, log: str, *options: str) -> list[psutil.Process]:
+        """A ``kp retrain`` whose job has trained an epoch, and all processes that it started here."""
+        with (self.folder / log).open("wb") as stream:
             process = subprocess.Popen(
-                self.command, cwd=checkout, env=self.environment(checkout), stdout=log, stderr=log
+                [*self.command, *options], cwd=checkout, env=self.environment(checkout), stdout=stream, stderr=stream
             )
-        wait_for(lambda: process.poll() is not None or self.has_trained(), 300, "the first epoch")
-        left = tree(process.pid)
-        process.kill()
-        process.wait()
-        wait_for(lambda: not any(one.is_running() for one in left), 60, "the end of all that kp retrain started")
-        states = [job["status"] for job in self.hosts.jobs()]
-        if states != ["RUNNING"]:
-            raise SystemExit(f"the job is {states}:\n{(self.folder / 'killed.log').read_text()[-3000:]}")
+        wait_for(lambda: process.poll() is not None or self.trains(), 300, f"the first epoch, see {log}")
+        return tree(process.pid)
+
+    def trains(self) -> bool:
+        """Whether a job runs that has trained an epoch."""
+        running = [Path(job["metadata"]["folder"]) for job in self.hosts.jobs() if job["status"] == "RUNNING"]
+        events = [path.read_text() for folder in running for path in folder.glob("progress.jsonl")]
+        return any('"event": "epoch"' in text for text in events)
+
+    def ended(self, processes: list[psutil.Process], sign: signal.Signals, expected: list[str]) -> None:
+        """End ``kp retrain`` by a signal; what becomes of it here, and of the jobs."""
+        processes[0].send_signal(sign)
+        psutil.wait_procs(processes, timeout=60)
+        left = [title(one) for one in processes if one.is_running()]
+        states = sorted(job["status"] for job in self.hosts.jobs())
+        if left or states != expected:
+            raise SystemExit(f"after {sign.name} the jobs are {states}; left here: {left}")
+
+    def killed(self, checkout: Path) -> None:
+        self.ended(self.begun(checkout, "killed.log"), signal.SIGKILL, ["RUNNING"])
         self.tell("kp retrain was killed while it trained; nothing of it is left here, its job runs on")
 
-    def has_trained(self) -> bool:
-        events = [path.read_text() for path in self.hosts.storage.glob("runs/*/progress.jsonl")]
-        return any('"event": "epoch"' in text for text in events)
+    def cancelled(self, checkout: Path) -> None:
+        processes = self.begun(checkout, "cancelled.log", "--set", "train.seed=1")
+        self.ended(processes, signal.SIGTERM, ["STOPPED", "SUCCEEDED", "SUCCEEDED"])
+        self.tell("SIGTERM to another kp retrain stopped its job")
 
     def follows(self, checkout: Path) -> str:
         """What the second ``kp retrain`` prints."""
@@ -180,6 +197,7 @@ def show(steps: Show) -> None:
     steps.comes_back(weights)
     steps.again(checkout)
     steps.reproduced(checkout)
+    steps.cancelled(checkout)
     print("shown: kp retrain as a job of the cluster, its bytes at the DVC remote, its run at Prefect's server")
 
 
