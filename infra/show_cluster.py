@@ -12,7 +12,7 @@ Python environment and the storage. They are joined with token authentication. W
 3. a training on two workers, submitted as a job to two hosts: the undisturbed result
 4. the same training with other storage: its caller is killed, a second call follows the same job; a third host joins; then
    `kill -9` takes the raylet of a host with a worker. The run goes on with the new host and ends with the same bytes
-5. SIGTERM to a caller stops its job
+5. SIGTERM to a caller stops its job; the next one goes on from the last checkpoint
 
 Needs Ray's job server: pip install 'kp-platform[cluster]'. It takes some minutes on two cores.
 """
@@ -142,12 +142,19 @@ class Show:
             raise SystemExit("the weights differ, or the workers did not go on from a checkpoint")
 
     def stopped(self) -> None:
+        self._stop_job(1)
+        starts = self._stop_job(2).starts()
+        if starts[1] == 0:
+            raise SystemExit("the second job began at the beginning")
+        self.tell(f"SIGTERM to a caller stopped its job; the next job went on after epoch {starts[1]}")
+
+    def _stop_job(self, number: int) -> Caller:
         caller = Caller(self.hosts, "stopped", "stopped-model", "params-other.yaml")
-        wait_for(lambda: caller.epochs() >= 1, 300, "the first epoch of a training to stop")
+        wait_for(lambda: caller.epochs() >= 3 and len(caller.starts()) == number, 300, "a training to stop")
         caller.process.terminate()
-        if caller.process.wait(60) != 130 or "stopped job" not in caller.log.read_text():
+        if caller.process.wait(60) != 130 or caller.log.read_text().count("stopped job") != number:
             raise SystemExit(f"the job was not stopped: {caller.log.read_text()[-2000:]}")
-        self.tell("SIGTERM to the caller stopped its job")
+        return caller
 
 
 def show(hosts: Hosts) -> None:

@@ -229,7 +229,7 @@ def _hash(path: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="work here and leave it; else in a temporary folder")
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=20, help="enough to outlast a start of kp")
     parser.add_argument("--loopback", action="store_true", help="no namespaces")
     options = parser.parse_args()
     clean_up_on_sigterm()

@@ -96,7 +96,7 @@ class Hosts:
         """Start the next host and wait until it is part of the cluster; its number."""
         host = len(self.children)
         words = [str(BINARIES / "ray"), "start", "--block", "--num-cpus=1", "--object-store-memory=100000000"]
-        words += [f"--node-ip-address={self.address(host)}", "--disable-usage-stats"]
+        words += [f"--node-ip-address={self.address(host)}", f"--temp-dir={self._short(host)}", "--disable-usage-stats"]
         if host == 0:
             words += ["--head", "--port=6379", f"--dashboard-host={self.address(0)}", "--dashboard-port=8265"]
         else:
@@ -107,8 +107,6 @@ class Hosts:
         }
         if self.namespaces:
             words = [*self._apart(host), *words]
-        else:
-            words.append(f"--temp-dir={self._short(host)}")
         log = self.folder / f"host-{host}.log"
         with log.open("wb") as stream:
             child = subprocess.Popen(
@@ -135,7 +133,7 @@ class Hosts:
         return ["ip", "netns", "exec", space, *apart(own, hidden, kept)]
 
     def _short(self, host: int) -> Path:
-        """A host's folder of Ray where it is not apart: sockets allow few characters."""
+        """A host's folder of Ray, of another name than those of the others: sockets allow few characters."""
         return Path(f"/tmp/{PREFIX}-{os.getpid()}-{host}")
 
     def run(self, host: int, *words: str) -> subprocess.CompletedProcess[str]:
