@@ -5,7 +5,11 @@ from __future__ import annotations
 import filecmp
 import json
 import math
+import os
 import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,13 +64,8 @@ def reproduce(
     """
     repository = find_repository(Path.cwd())
     row = find_version(repository, model, version)
-    with fresh_workspace(repository, row) as workspace:
-        storage = runs_folder(repository) / f"{workspace.run}.storage"
-        shutil.rmtree(storage, ignore_errors=True)
-        try:
-            result = rebuild_and_compare(workspace, row, storage)
-        finally:
-            shutil.rmtree(storage, ignore_errors=True)
+    with fresh_workspace(repository, row) as workspace, storage_of_its_own(workspace):
+        result = rebuild_and_compare(workspace, row)
     if not keep:
         workspace.remove()
     get_run_logger().info("%s", in_words(result))
@@ -92,10 +91,23 @@ def fresh_workspace(repository: Path, row: ModelVersion) -> Workspace:
     return Workspace.create(repository, run, revision=row.commit)
 
 
-def rebuild_and_compare(workspace: Workspace, row: ModelVersion, storage: Path) -> ReproduceResult:
-    """Run both stages anew, with checkpoints in a folder of their own so that no finished training is used again."""
+@contextmanager
+def storage_of_its_own(workspace: Workspace) -> Iterator[None]:
+    """Checkpoints go where no finished training is found, here and in the shared storage of a cluster; gone afterwards."""
+    workspace.storage = runs_folder(workspace.repository) / f"{workspace.run}.storage"
+    workspace.shared_runs = f"rebuilds/{workspace.run}-{uuid.uuid4().hex[:8]}"
+    shutil.rmtree(workspace.storage, ignore_errors=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(workspace.storage, ignore_errors=True)
+        if shared := os.environ.get("KP_STORAGE"):
+            shutil.rmtree(Path(shared) / workspace.shared_runs, ignore_errors=True)
+
+
+def rebuild_and_compare(workspace: Workspace, row: ModelVersion) -> ReproduceResult:
+    """Run both stages anew, and compare what they make with what is registered."""
     params = workspace.read_params()
-    workspace.storage = storage
     workspace.pull([f"datasets/{params['data']['name']}"])
     run_stage(workspace, "train", True)
     run_stage(workspace, "evaluate", True)

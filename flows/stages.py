@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger, runtime, task
 from prefect.client.schemas.objects import State, TaskRun
 
 from flows.artifacts import TrainingProgress
@@ -36,11 +36,15 @@ def _worth_a_retry(task_: Any, task_run: TaskRun, state: State[Any]) -> bool:
 def run_stage(workspace: Workspace, stage: str, force: bool = False) -> None:
     """Bring one stage up to date, or take its outputs from the cache.
 
+    Args:
+        force: Do it anew although nothing changed; a second try goes on from the checkpoints of the first.
+
     Raises:
         UserError: the stage's command refused something that the user gave it.
         ProcessError: it failed in another way; the error holds the tail of the log.
     """
     log = get_run_logger()
+    anew = force and (runtime.task_run.run_count or 1) < 2
     if stage != "train":
         _explained(lambda: workspace.run_stage(stage, log.info, force))
         return
@@ -53,7 +57,7 @@ def run_stage(workspace: Workspace, stage: str, force: bool = False) -> None:
         progress.update()
 
     progress.path.unlink(missing_ok=True)
-    _explained(lambda: workspace.run_stage(stage, on_line, force))
+    _explained(lambda: workspace.run_stage(stage, on_line, force, anew))
     progress.finish()
 
 

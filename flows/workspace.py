@@ -7,6 +7,7 @@ because `dvc gc --all-commits` looks at branches, remote branches and tags only,
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -69,6 +70,7 @@ class Workspace:
         resumed: The worktree, or the run's ref, was there already.
         note: What the run stands on, in words for the log: the commit, or a snapshot of uncommitted changes.
         storage: Where its training keeps checkpoints; that of all runs of the repository.
+        shared_runs: The same in the shared storage of a cluster: a folder in it; empty: that of all runs.
         data: The data version that was placed in it, which errors name; "" before.
     """
 
@@ -80,6 +82,7 @@ class Workspace:
         self.note = note
         self.storage = training_storage(repository)
         self.data = ""
+        self.shared_runs = ""
         self._lock = lock
 
     @classmethod
@@ -157,7 +160,13 @@ class Workspace:
         inherited = git.clean_environment().get("PYTHONPATH", "")
         code = f"{self.path}:{inherited}" if inherited else str(self.path)
         told = {"KP_RUN": self.run, "KP_RUN_STORAGE": str(self.storage), "KP_PROGRESS": str(self.progress_file)}
-        return dvc.environment({**told, "PYTHONPATH": code, "KP_DATA_VERSION": self.data})
+        told |= {
+            "KP_CALLER": str(os.getpid()),
+            "KP_DATA_VERSION": self.data,
+        }  # a cluster's training goes on when we are killed
+        if self.shared_runs:
+            told["KP_STORAGE_RUNS"] = self.shared_runs
+        return dvc.environment({**told, "PYTHONPATH": code})
 
     def read_params(self) -> dict[str, Any]:
         path = self.path / "params.yaml"
@@ -171,8 +180,14 @@ class Workspace:
         scratch.write_text(yaml.safe_dump(dict(params), sort_keys=False, allow_unicode=True))
         scratch.replace(self.path / "params.yaml")
 
-    def run_stage(self, stage: str, on_line: LineCallback | None = None, force: bool = False) -> Completed:
+    def run_stage(
+        self, stage: str, on_line: LineCallback | None = None, force: bool = False, anew: bool = False
+    ) -> Completed:
         """Brings one stage of `dvc.yaml` up to date, in a process group that ends with us.
+
+        Args:
+            force: Run it although nothing changed. A training goes on from its checkpoints, or is found finished.
+            anew: Not that either: a training begins at its beginning, and what there was is moved aside.
 
         Raises:
             ProcessError: the stage's command failed; the error holds the tail of its log. UserError: see `dvc.dvc`.
@@ -180,7 +195,8 @@ class Workspace:
         for leftover in ("rwlock", "rwlock.lock"):  # of a killed DVC; the run's lock says that none is at work
             (self.path / ".dvc" / "tmp" / leftover).unlink(missing_ok=True)
         self.storage.mkdir(parents=True, exist_ok=True)
-        return dvc.repro_stage(self.path, stage, force=force, on_line=on_line, env=self.environment())
+        environment = self.environment() | ({"KP_FORCE": "1"} if anew else {})
+        return dvc.repro_stage(self.path, stage, force=force, on_line=on_line, env=environment)
 
     def pull(self, targets: Sequence[str], on_line: LineCallback | None = None) -> None:
         """Links these targets from the cache, after bringing to it what is missing."""

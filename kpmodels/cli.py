@@ -41,6 +41,9 @@ def train(
         Path | None,
         typer.Option(envvar="KP_STORAGE", help="Folder that every node sees under the same path; for --jobs."),
     ] = None,
+    runs: Annotated[
+        str, typer.Option(envvar="KP_STORAGE_RUNS", help="Folder in --shared that keeps checkpoints and models.")
+    ] = "runs",
 ) -> None:
     """Train one experiment: the train stage of dvc.yaml. Killed and started again, it goes on.
 
@@ -56,7 +59,7 @@ def train(
     if jobs:
         from kpmodels.jobs.submit import train_by_job
 
-        summary = train_by_job(experiment, data, out, storage, jobs=jobs, shared=shared, force=force)
+        summary = train_by_job(experiment, data, out, storage, jobs=jobs, shared=shared, runs=runs, force=force)
     else:
         from kpmodels.training.launch import train as run_training
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from kpmodels.data.store import DatasetStore, open_dataset
 from kpmodels.errors import UserError
 
+RUNS = "runs"
+
 
 @dataclass(frozen=True)
 class Places:
@@ -24,7 +26,7 @@ class Places:
     runs: Path
 
 
-def meeting_places(store: DatasetStore, storage: Path, shared: Path | None) -> Places:
+def meeting_places(store: DatasetStore, storage: Path, shared: Path | None, name: str = RUNS) -> Places:
     """The places of a run.
 
     Args:
@@ -32,6 +34,7 @@ def meeting_places(store: DatasetStore, storage: Path, shared: Path | None) -> P
         storage: Of the caller's runs.
         shared: Mounted everywhere. The data set is copied to it once per version, and the runs are kept in it. None: the
             caller's own folders are seen by all nodes, as they are where the whole checkout lies on a shared disk.
+        name: Of the folder of the runs in the shared one.
 
     Raises:
         UserError: the shared storage is not there, or cannot be written.
@@ -41,8 +44,8 @@ def meeting_places(store: DatasetStore, storage: Path, shared: Path | None) -> P
     if not shared.is_dir():
         raise UserError(f"KP_STORAGE: no folder {shared}", "mount the shared storage on this machine too")
     try:
-        runs = shared / "runs"
-        runs.mkdir(exist_ok=True)
+        runs = shared / name
+        runs.mkdir(parents=True, exist_ok=True)
         return Places(_shared_data(store, shared / "data"), runs)
     except OSError as error:
         raise UserError(f"KP_STORAGE: {shared}: {error}", "see to its permissions and its space") from error

@@ -17,10 +17,11 @@ from typing import Any, NoReturn
 from kpmodels.config import Experiment
 from kpmodels.data.store import open_dataset
 from kpmodels.errors import UserError, mistake_in
+from kpmodels.jobs import caller
 from kpmodels.jobs.client import JobInfo, Jobs, RayJobs
 from kpmodels.jobs.code import package_to_send
 from kpmodels.jobs.mirror import Mirror
-from kpmodels.jobs.places import meeting_places
+from kpmodels.jobs.places import RUNS, meeting_places
 from kpmodels.jobs.request import Request
 from kpmodels.training.identity import identify, run_name
 from kpmodels.training.launch import check, finished, publish
@@ -38,18 +39,21 @@ def train_by_job(
     *,
     jobs: str | Jobs,
     shared: Path | None = None,
+    runs: str = RUNS,
     force: bool = False,
 ) -> dict[str, Any]:
     """Train an experiment as a job of a Ray cluster and write the model to ``out``.
 
     The job's name derives from the run's, so a call while it runs follows the same job. Ended by Ctrl-C or SIGTERM, the
-    call stops the job; killed, it leaves it running, and the next call finds it.
+    call stops the job; killed, or ended because the flow that made it was killed, it leaves it running, and the next
+    call finds it.
 
     Args:
         data: Folder of the data set, here.
         storage: Of the runs, where ``shared`` is None; then it, and ``data``, must be seen by all nodes.
         jobs: Address of the cluster's dashboard.
         shared: A folder that is mounted under the same path here and on every node.
+        runs: The folder in it that keeps the runs.
         force: As in ``launch.train``; of no matter to a job that runs already.
 
     Returns:
@@ -64,7 +68,7 @@ def train_by_job(
         raise UserError("train.workers is 0, which trains without Ray", "use --set train.workers=1 or more")
     store = open_dataset(data.resolve())
     check(experiment, store)
-    places = meeting_places(store, storage.absolute(), shared.absolute() if shared else None)
+    places = meeting_places(store, storage.absolute(), shared.absolute() if shared else None, runs)
     identity = identify(experiment, store.fingerprint)
     force = force or os.environ.get("KP_FORCE", "") not in ("", "0")
     request = Request(
@@ -102,7 +106,8 @@ def _run(jobs: Jobs, request: Request) -> None:
                 job = _submit(jobs, job, request)
             info, log = _follow(jobs, job, mirror)
         except KeyboardInterrupt:
-            _stop(jobs, job)
+            if caller.lives():
+                _stop(jobs, job)
             raise
     if info.status != "SUCCEEDED":
         _fail(job, info, log)

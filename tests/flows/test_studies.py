@@ -125,6 +125,24 @@ class TestReproduce:
         assert shell(checkout, "git", "for-each-ref") == before
         assert not (checkout / ".runs" / f"reproduce-shapes-small-{version}").exists()
 
+    def test_a_rebuild_on_a_cluster_has_checkpoints_of_its_own(
+        self, checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Else the finished run in the shared storage would be compared with itself."""
+        from flows.reproduce import storage_of_its_own
+        from flows.workspace import Workspace
+
+        monkeypatch.setenv("KP_STORAGE", str(tmp_path))
+        with Workspace.create(checkout, "rebuild") as workspace:
+            with storage_of_its_own(workspace):
+                told = workspace.environment()
+                own = tmp_path / told["KP_STORAGE_RUNS"]
+                own.mkdir(parents=True)
+                assert told["KP_RUN_STORAGE"] != str(checkout / ".runs" / "train")
+                assert own != tmp_path / "runs"
+            assert not own.exists()
+            workspace.remove()
+
     def test_a_difference_is_stated(self, compared: Any, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Another seed than the registered one, as if the environment had changed the result."""
         from flows import machine

@@ -108,6 +108,20 @@ def test_a_run_is_open_once_and_goes_on_when_opened_again(project: Path) -> None
         assert run.head == commit
 
 
+def test_what_the_stages_are_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a training on a cluster goes by: whether the flow lives, where its runs are, whether to begin anew."""
+    told: list[dict[str, str]] = []
+    monkeypatch.setattr(dvc, "repro_stage", lambda *words, env, **options: told.append(env))
+    monkeypatch.delenv("KP_FORCE", raising=False)
+    with Workspace.create(project, "night-1") as run:
+        run.run_stage("train", force=True)
+        run.shared_runs = "rebuilds/night-1"
+        run.run_stage("train", force=True, anew=True)
+    assert [one["KP_CALLER"] for one in told] == [str(os.getpid())] * 2
+    assert [one.get("KP_STORAGE_RUNS") for one in told] == [None, "rebuilds/night-1"]
+    assert [one.get("KP_FORCE") for one in told] == [None, "1"]
+
+
 def test_a_failing_stage_tells_its_last_lines_and_leaves_nothing_half(project: Path) -> None:
     with Workspace.create(project, "r") as run:
         run.pull(["datasets/shapes"])

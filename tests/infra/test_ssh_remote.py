@@ -8,14 +8,13 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from showing.services import NotInstalledError, sshd
 
 from flows import dvc
 
@@ -31,32 +30,11 @@ def shell(folder: Path, *words: str) -> str:
 def ssh_port(tmp_path: Path) -> Iterator[int]:
     """The port of an sshd that takes only the key ``tmp_path/key``."""
     pytest.importorskip("dvc_ssh")
-    program = shutil.which("sshd") or ("/usr/sbin/sshd" if Path("/usr/sbin/sshd").exists() else None)
-    if program is None:
-        pytest.skip("sshd is not installed")
-    for name in ("host", "key"):
-        shell(tmp_path, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)
-    (tmp_path / "sshd_config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {tmp_path}/host\nAuthorizedKeysFile {tmp_path}/key.pub\n"
-        "PasswordAuthentication no\nStrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\n"
-        f"Subsystem sftp internal-sftp\nPidFile {tmp_path}/pid\n"
-    )
-    process = subprocess.Popen([program, "-D", "-e", "-f", str(tmp_path / "sshd_config")], stderr=subprocess.DEVNULL)
     try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(10)
+        with sshd(tmp_path) as port:
+            yield port
+    except NotInstalledError as error:
+        pytest.skip(str(error))
 
 
 def repository(folder: Path, port: int) -> Path:

@@ -19,7 +19,7 @@ from kpmodels.data.ingest import build_version
 from kpmodels.data.store import open_dataset
 from kpmodels.data.synthetic import make_shapes
 from kpmodels.errors import UserError
-from kpmodels.jobs import code, submit
+from kpmodels.jobs import caller, code, submit
 from kpmodels.jobs.client import JobInfo, RayJobs
 from kpmodels.jobs.entry import refuse_other, see
 from kpmodels.jobs.mirror import Mirror
@@ -91,7 +91,7 @@ def experiment() -> Experiment:
 def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(submit, "PERIOD", 0.01)
     monkeypatch.setattr(submit, "package_to_send", lambda scratch: scratch)
-    for name in ("KP_FORCE", "KP_PROGRESS"):
+    for name in ("KP_CALLER", "KP_FORCE", "KP_PROGRESS"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -196,6 +196,39 @@ def test_interrupted_the_call_stops_its_job(train, capsys):
         train(jobs)
     assert jobs.stopped == list(jobs.requests)
     assert "goes on from its last checkpoint" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_ended_with_its_flow_the_call_leaves_the_job_to_the_next(train, monkeypatch, alive):
+    """A flow that is killed takes its processes along by SIGTERM, which is what cancelling it does too."""
+
+    def interrupted(request: Request) -> tuple[str, str]:
+        raise KeyboardInterrupt
+
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    monkeypatch.setenv("KP_CALLER", str(os.getpid() if alive else gone.pid))
+    jobs = FakeJobs(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(jobs)
+    assert jobs.stopped == (list(jobs.requests) if alive else [])
+
+
+def test_a_flow_that_nobody_reaped_yet_is_gone(monkeypatch):
+    dead = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
+    monkeypatch.setenv("KP_CALLER", str(dead.pid))
+    assert not caller.lives()
+    dead.wait()
+
+
+def test_a_rebuild_finds_no_finished_run(train, tmp_path):
+    train(FakeJobs(finish))
+    jobs = FakeJobs(finish)
+    assert train(jobs, runs="rebuilds/one")["reused"] is False
+    [request] = jobs.requests.values()
+    assert request.storage == str(tmp_path / "shared" / "rebuilds" / "one")
+    assert request.data.startswith(str(tmp_path / "shared" / "data"))
 
 
 def test_sigterm_is_an_interruption_while_a_job_is_followed(train):
