@@ -18,6 +18,9 @@ class Fails:
         self.progress_file = folder / "progress.jsonl"
         self.calls: list[tuple[bool, bool]] = []
 
+    def read_params(self) -> dict[str, Any]:
+        return {"name": "night"}
+
     def run_stage(self, stage: str, on_line: Any, force: bool, anew: bool) -> None:
         self.calls.append((force, anew))
         if len(self.calls) == 1:

@@ -72,7 +72,7 @@ def test_a_worker_runs_a_flow_in_the_checkout(server, deployed):
     server.run("worker", "start", "--pool", "kp", "--run-once", "--limit", "1")
     end = time.monotonic() + 180
     while time.monotonic() < end:
-        [run] = server.ask("/flow_runs/filter")
+        [run] = [one for one in server.ask("/flow_runs/filter") if not one["auto_scheduled"]]  # the nights are planned
         if run["state"]["type"] in ("COMPLETED", "FAILED", "CRASHED"):
             break
         time.sleep(1)
