@@ -27,8 +27,8 @@ demo: env  ## One full cycle on the bundled data: data version, training, evalua
 up: env  ## Prefect server, UI and the deployments on this machine
 	$(BIN)/kp up
 
-test: env  ## All tests
-	$(BIN)/python -m pytest $(ARGS)
+test: env  ## All tests, two files at a time, with one thread each; ARGS="-n 0 tests/flows -k gate" runs some, in this process
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: env  ## Style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -36,7 +36,8 @@ def test_port_in_use_is_refused_with_the_remedy() -> None:
 
 
 def two_free_ports() -> int:
-    for port in range(20000, 60000, 101):
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for port in range(20000 + 2000 * worker, 60000, 101):  # those of two workers are apart
         try:
             refuse_taken_port("127.0.0.1", port)
             refuse_taken_port("127.0.0.1", port + 1)
