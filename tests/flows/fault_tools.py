@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -155,11 +156,10 @@ def server_address() -> str:
     return str(PREFECT_API_URL.value())
 
 
-def flow_states() -> dict[str, str]:
-    """State by name of every flow run that the test's server knows; the one that did not end counts of equal names."""
+def flow_states(name: str) -> Counter[str]:
+    """How many flow runs of the name, which the test's server knows, are in each state."""
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
         rows = client.read_flow_runs()
-    order = sorted(rows, key=lambda row: row.state is not None and not row.state.is_final())
-    return {row.name: str(row.state_type.value) for row in order if row.state_type}
+    return Counter(row.state_type.value for row in rows if row.name == name and row.state_type)

@@ -109,9 +109,8 @@ def test_started_once_more_it_ends_right(checkout: Path, origin: Path, tmp_path:
 
 
 def test_killed_flows_do_not_stay_running_on_the_server(checkout: Path) -> None:
-    name = f"retrain {NAME}"
-    assert flow_states()[name] == "RUNNING"
-    told = crash_the_dead(checkout)
-    assert told.count(name) == 7
-    assert flow_states()[name] in ("COMPLETED", "FAILED", "CRASHED")
+    """Each was marked by the flow that was started after it."""
+    states = flow_states(f"retrain {NAME}")
+    assert states["CRASHED"] == 7
+    assert set(states) == {"CRASHED", "FAILED", "COMPLETED"}
     assert crash_the_dead(checkout) == []
