@@ -19,6 +19,7 @@ from flows.reconcile import note_process
 from flows.repository import find_repository
 from flows.stages import call, read_json
 from flows.workspace import Workspace
+from kpmodels.addresses import PASSWORD, refuse_password
 from kpmodels.config.data import DATA_NAME
 from kpmodels.config.ingest import IngestOptions
 from kpmodels.errors import UserError
@@ -38,7 +39,7 @@ class IngestResult(BaseModel):
 
 @flow(name="ingest", flow_run_name="ingest {name}", persist_result=False, on_running=[note_process])
 def ingest(
-    source: Annotated[str, Field(min_length=1)],
+    source: Annotated[str, Field(min_length=1, json_schema_extra={"not": {"pattern": PASSWORD}})],
     name: Annotated[str, Field(pattern=DATA_NAME)],
     options: IngestOptions = DEFAULT,
     skip_bad: bool = False,
@@ -47,13 +48,14 @@ def ingest(
     """Add a drop to a data set, and name the result as its next version.
 
     Args:
-        source: Folder, archive or address of images and labels.
+        source: Folder, archive or address of images and labels; ${KP_SECRET_NAME} in it is that environment variable.
         name: Of the data set, new or not: lower-case letters, digits and dashes.
         options: How the drop is read.
         skip_bad: Leave out what is broken, and record it, instead of refusing the drop.
         dry_run: Read and check everything, write nothing.
     """
     repository = find_repository(Path.cwd())
+    refuse_password(source)
     refuse_early(repository, name, dry_run)
     inputs = json.dumps([source, options.model_dump(mode="json"), skip_bad, dry_run])
     run = f"ingest-{name}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"

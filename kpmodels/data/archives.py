@@ -12,14 +12,16 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import InvalidURL
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import unquote, urlparse
+from urllib.parse import unquote, urlparse, urlsplit, urlunsplit
 
-from kpmodels.addresses import shown
+from kpmodels.addresses import filled, shown
 from kpmodels.data.drop import climbs_out
 from kpmodels.errors import UserError
 
@@ -54,7 +56,8 @@ def opened(source: str | Path, scratch: Path | None = None) -> Iterator[Source]:
     """The drop as a folder; what had to be unpacked or downloaded is gone afterwards.
 
     Args:
-        source: Folder, label file, archive (zip, tar, tar.gz, tar.bz2, tar.xz) or http(s) or file address.
+        source: Folder, label file, archive (zip, tar, tar.gz, tar.bz2, tar.xz) or http(s) or file address, in which
+            ``${KP_SECRET_NAME}`` stands for that environment variable: in user, password or query.
         scratch: Where temporary folders are made; the system's place when None.
 
     Raises:
@@ -91,16 +94,30 @@ def _only_folder(root: Path) -> Path:
 def _download(address: str, folder: Path) -> Path:
     name = Path(unquote(urlparse(address).path)).name or "download"
     target, visible = folder / name, shown(address)
-    request = urllib.request.Request(address, headers={"User-Agent": "kp-platform"})
+    request = _request(address)
     try:
         with urllib.request.urlopen(request, timeout=60) as response, open(target, "wb") as file:
             _copy(response, file, MAX_BYTES, visible)
             stated = response.headers.get("Content-Length")
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         raise UserError(f"{visible} cannot be fetched: {error}", "check the address and the network") from None
+    except InvalidURL:  # its message holds the query
+        raise UserError(f"{visible} cannot be fetched: characters that an address cannot hold", "check it") from None
     if stated is not None and int(stated) != target.stat().st_size:
         raise UserError(f"{visible}: {target.stat().st_size} of {stated} bytes came", "try again")
     return target
+
+
+def _request(address: str) -> urllib.request.Request:
+    """With the secrets that the address names. User and password go to its host alone, not where that redirects to."""
+    parts = urlsplit(address)
+    user, at, host = parts.netloc.rpartition("@")
+    made = urllib.request.Request(
+        urlunsplit((parts.scheme, host, parts.path, filled(parts.query), "")), headers={"User-Agent": "kp-platform"}
+    )
+    if at:
+        made.add_unredirected_header("Authorization", "Basic " + b64encode(filled(unquote(user)).encode()).decode())
+    return made
 
 
 def _copy(source: IO[bytes], target: IO[bytes], limit: int, name: str) -> int:

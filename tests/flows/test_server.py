@@ -108,11 +108,11 @@ def test_up_offers_the_deployments_runs_them_and_stops_all(server: Server, check
     assert "Weight of the second term: true points without activation near them" in form
     assert '"exclusiveMinimum"' in form
 
-    with pytest.raises(HTTPError) as refused:  # the form's rules hold in the API too
-        server.ask(
-            f"deployments/{offered['reproduce']['id']}/create_flow_run", parameters={"model": "m", "version": "3"}
-        )
-    assert refused.value.code in (409, 422)
+    secret = {"source": "https://user:word@host/drop.zip", "name": "mice"}
+    for name, wrong in (("reproduce", {"model": "m", "version": "3"}), ("ingest", secret)):
+        with pytest.raises(HTTPError) as refused:  # the form's rules hold in the API too
+            server.ask(f"deployments/{offered[name]['id']}/create_flow_run", parameters=wrong)
+        assert refused.value.code in (409, 422)
 
     made = server.ask(
         f"deployments/{offered['promote']['id']}/create_flow_run", parameters={"model": "nobody", "version": "v1"}

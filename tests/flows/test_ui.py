@@ -10,7 +10,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
@@ -45,10 +44,11 @@ def page(up: Up) -> Iterator[Page]:
 def keep(page: Page, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], None]:
     """`keep(name)`: a picture of what the browser shows."""
     folder = Path(os.environ.get("KP_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
-    return lambda name: void(page.screenshot(path=folder / f"ui-{name}.png"))
 
+    def take(name: str) -> None:
+        page.screenshot(path=folder / f"ui-{name}.png")
 
-def void(_: Any) -> None: ...
+    return take
 
 
 def field(page: Page, help_text: str) -> Locator:
@@ -62,12 +62,12 @@ def artifacts(page: Page) -> None:
 
 
 def until(page: Page, what: str, seen: Callable[[], bool], seconds: float = 300) -> None:
-    """Load the page again until something is seen."""
+    """Load the list of artifacts again until something is seen."""
     end = time.monotonic() + seconds
     while not seen():
         assert time.monotonic() < end, f"{what} was not seen: {page.inner_text('body')[-1500:]}"
         page.reload()
-        expect(page.get_by_text("Artifacts", exact=True).first).to_be_visible(timeout=PATIENCE)
+        artifacts(page)
         page.wait_for_timeout(1500)
 
 
@@ -100,11 +100,9 @@ def finished(form: Page, keep: Callable[[str], None]) -> Page:
     form.wait_for_url("**tab=Runs")
     form.locator("a[href*='/runs/flow-run/']").first.click()
     expect(form.get_by_text("Running", exact=True).first).to_be_visible(timeout=PATIENCE)
-    artifacts(form)
-    until(form, "progress", lambda: artifacts(form) or form.get_by_text(f" of {EPOCHS}: loss").count() > 0)  # type: ignore[func-returns-value]
+    until(form, "progress", lambda: form.get_by_text(f" of {EPOCHS}: loss").count() > 0)
     assert form.get_by_text("Running", exact=True).count() > 0, "the progress was seen too late"
     until(form, "the end", lambda: form.get_by_text("Completed", exact=True).count() > 0)
-    artifacts(form)
     expect(form.get_by_role("link", name=f"{MODEL}-metrics").first).to_be_visible(timeout=PATIENCE)
     keep("run")
     return form

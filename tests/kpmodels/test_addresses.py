@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kpmodels.addresses import shown
+from kpmodels.addresses import filled, refuse_password, shown
+from kpmodels.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -20,3 +21,26 @@ from kpmodels.addresses import shown
 )
 def test_secrets_of_an_address_are_left_out(address, visible):
     assert shown(address) == visible
+
+
+def test_named_variables_are_filled_in_and_no_others(monkeypatch):
+    monkeypatch.setenv("KP_SECRET_DROP", "word\n")
+    monkeypatch.setenv("OTHER", "not yours")
+    assert filled("sig=${KP_SECRET_DROP}&x=${OTHER}") == "sig=word&x=${OTHER}"
+    with pytest.raises(UserError, match="KP_SECRET_MISSING, which is not set"):
+        filled("${KP_SECRET_MISSING}")
+
+
+@pytest.mark.parametrize("address", ["https://user:word@host/a.zip", "http://:word@host:80/"])
+def test_a_password_in_clear_is_refused_and_not_repeated(address):
+    with pytest.raises(UserError, match="password in clear") as caught:
+        refuse_password(address)
+    assert "word@" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["https://user:${KP_SECRET_DROP}@host/a.zip", "https://host:8443/a@b", "/mnt/a:b@c", "https://user@host/"],
+)
+def test_addresses_without_a_password_pass(address):
+    refuse_password(address)

@@ -57,6 +57,24 @@ class TestIngestFromArchives:
         with pytest.raises(UserError, match="cannot be fetched"):
             build_version(f"{address}/other.zip", tmp_path / "mice", "mice")
 
+    @pytest.mark.parametrize("form", ["http://user:${KP_SECRET_DROP}@HOST", "http://HOST?sig=${KP_SECRET_DROP}"])
+    def test_an_address_with_a_secret_of_the_environment(
+        self, coco_drop: Drop, tmp_path: Path, served: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, form: str
+    ) -> None:
+        folder, address = served
+        (folder / "private").mkdir()
+        zip_of(coco_drop(), folder / "private" / "drop.zip")
+        where = f"{address.removeprefix('http://')}/private/drop.zip"
+        asked = form.replace("HOST", where)
+        with pytest.raises(UserError, match="KP_SECRET_DROP, which is not set"):
+            build_version(asked, tmp_path / "mice", "mice")
+        monkeypatch.setenv("KP_SECRET_DROP", "guess")
+        with pytest.raises(UserError, match="401"):
+            build_version(asked, tmp_path / "mice", "mice")
+        monkeypatch.setenv("KP_SECRET_DROP", "word")
+        assert build_version(asked, tmp_path / "mice", "mice").images == 4
+        assert not any(b"word" in path.read_bytes() for path in (tmp_path / "mice").rglob("*.json"))
+
     def test_a_file_address_and_a_label_file(self, coco_drop: Drop, tmp_path: Path) -> None:
         drop = coco_drop()
         assert build_version(f"file://{drop}", tmp_path / "a", "mice").images == 4
@@ -83,6 +101,14 @@ def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     folder.mkdir()
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            """Files of ``private`` ask for a password, or for a signature."""
+            allowed = self.headers.get("Authorization") == "Basic dXNlcjp3b3Jk" or self.path.endswith("?sig=word")
+            if self.path.startswith("/private") and not allowed:
+                self.send_error(401)
+            else:
+                super().do_GET()
+
         def log_message(self, format: str, *args: object) -> None:
             return
 
