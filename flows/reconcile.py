@@ -38,27 +38,33 @@ def note_process(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
 
 def crash_the_dead(repository: Path) -> list[str]:
     """Mark the runs whose process is gone as crashed, or as cancelled where that was asked for; their names."""
-    told = []
-    with get_client(sync_client=True) as client:
-        for path in sorted(_folder(repository).iterdir()):
-            lock = Lock(path)
-            if _is_new(path) or not lock.acquire():
-                continue
-            try:
-                name = _crash(client, UUID(path.name))
-                path.unlink()
-                told += [name] if name else []
-            except (ObjectNotFound, ValueError):
-                pass  # of another server, which may know it
-            finally:
-                lock.release()
-    return told
+    free = [
+        lock for path in sorted(_folder(repository).iterdir()) if not _is_new(path) and (lock := Lock(path)).acquire()
+    ]
+    if not free:
+        return []
+    try:
+        with get_client(sync_client=True) as client:
+            return [name for lock in free if (name := _settle(client, lock.path))]
+    finally:
+        for lock in free:
+            lock.release()
+
+
+def _settle(client: SyncPrefectClient, path: Path) -> str:
+    """End the run of a file, and remove the file; the run's name where it had not ended."""
+    try:
+        name = _crash(client, UUID(path.name))
+    except (ObjectNotFound, ValueError):
+        return ""  # of another server, which may know it
+    path.unlink()
+    return name
 
 
 def _is_new(path: Path) -> bool:
     try:
         return time.time() - path.stat().st_mtime < SETTLED
-    except FileNotFoundError:  # its process is ended by another flow in this moment
+    except FileNotFoundError:  # another flow has dealt with it in this moment
         return True
 
 
