@@ -51,6 +51,7 @@ th, td { text-align: right; padding: 7px 12px; border-bottom: 1px solid var(--li
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 th:last-child, td:last-child { padding-right: 0; }
 td.word, th.word { text-align: left; }
+td.word:last-child { white-space: normal; }
 tbody tr:last-child td { border-bottom: 0; }
 th { font-size: 12px; font-weight: 600; color: var(--soft); vertical-align: bottom; }
 tr.main td { font-weight: 650; }
