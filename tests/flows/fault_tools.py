@@ -33,7 +33,7 @@ def tiny(name: str, **train: object) -> list[str]:
         "detector.backbone.neck_channels": 16,
         "evaluate.samples": 1,
     }
-    options |= {f"train.{key}": value for key, value in TRAIN.items() | train.items()}
+    options |= {f"train.{key}": value for key, value in {**TRAIN, **train}.items()}
     sets = [word for key, value in options.items() for word in ("--set", f"{key}={value}")]
     return ["retrain", "--data", "shapes", "--detector", "heatmap", *sets]
 
