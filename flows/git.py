@@ -124,22 +124,21 @@ def is_ancestor(folder: Path, older: str, newer: str) -> bool:
     return succeeds(folder, "merge-base", "--is-ancestor", older, newer)
 
 
-def snapshot(folder: Path, message: str, changed: Sequence[str] | None = None) -> str:
+def snapshot(folder: Path, message: str, changed: Sequence[str]) -> str:
     """A commit, child of HEAD, of everything in the checkout that git does not ignore; HEAD itself when nothing differs.
 
     Made through an index of its own: neither the checkout nor its index nor any branch changes.
 
     Args:
-        changed: What `status` told, where it was asked already.
+        changed: What `status` tells.
 
     Raises:
         UserError: a new file is too large to be committed by accident, or a new folder is a repository of its own.
     """
     base = head(folder)
-    entries = status(folder) if changed is None else changed
-    if not entries:
+    if not changed:
         return base
-    _refuse_unfit(folder, [entry[3:] for entry in entries if entry.startswith("??")])
+    _refuse_unfit(folder, [entry[3:] for entry in changed if entry.startswith("??")])
     require_identity(folder)
     with tempfile.TemporaryDirectory(prefix="kp-index-") as scratch:
         env = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}

@@ -19,7 +19,7 @@ from flows.reconcile import note_process
 from flows.repository import find_repository
 from flows.stages import call, read_json
 from flows.workspace import Workspace
-from kpmodels.addresses import PASSWORD, refuse_password
+from kpmodels.addresses import NO_PASSWORD, refuse_password
 from kpmodels.config.data import DATA_NAME
 from kpmodels.config.ingest import IngestOptions
 from kpmodels.errors import UserError
@@ -39,7 +39,7 @@ class IngestResult(BaseModel):
 
 @flow(name="ingest", flow_run_name="ingest {name}", persist_result=False, on_running=[note_process])
 def ingest(
-    source: Annotated[str, Field(min_length=1, json_schema_extra={"not": {"pattern": PASSWORD}})],
+    source: Annotated[str, Field(min_length=1, json_schema_extra=NO_PASSWORD)],
     name: Annotated[str, Field(pattern=DATA_NAME)],
     options: IngestOptions = DEFAULT,
     skip_bad: bool = False,

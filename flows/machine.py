@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from kpmodels.processors import processors
+
 PACKAGES = (
     "torch", "torchvision", "timm", "numpy", "opencv-python-headless", "simplejpeg", "pyarrow", "pycocotools", "scipy", "ray",
 )  # fmt: skip
@@ -40,12 +42,7 @@ def _processor() -> str:
 
 def _threads() -> str:
     """As many as the environment says, else as there are processors: sums are split by them, and differ in the last digits."""
-    return os.environ.get("OMP_NUM_THREADS") or str(_processors())
-
-
-def _processors() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return os.environ.get("OMP_NUM_THREADS") or str(processors())
 
 
 def _version(package: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from flows.named_experiments import experiment_names
-from kpmodels.addresses import PASSWORD
+from kpmodels.addresses import NO_PASSWORD
 from kpmodels.config.base import Options
 from kpmodels.config.data import DATA_NAME
 from kpmodels.config.experiment import read_options
@@ -24,7 +24,7 @@ class NightlySource(Options):
     data: str = Field(description="Name of the data set that it feeds.", pattern=DATA_NAME)
     source: str = Field(
         description="Folder, archive or address of images and labels; ${KP_SECRET_NAME} in it is that environment variable.",
-        json_schema_extra={"not": {"pattern": PASSWORD}},
+        json_schema_extra=NO_PASSWORD,
     )
     options: IngestOptions = Field(IngestOptions(), description="How it is read.")
     skip_bad: bool = Field(True, description="Leave out what is broken, and record it, instead of refusing all.")

@@ -79,7 +79,7 @@ class Part:
         self.process = subprocess.Popen(command, env=environment, cwd=repository, start_new_session=True)
         self.watchdog = Watchdog(self.process.pid, GRACE_SECONDS)
         if self.address:
-            _wait_until_healthy(self.address, self.process)
+            wait_until_healthy(self.address, self.process)
 
     def stopped(self) -> bool:
         return self.process is not None and self.process.poll() is not None
@@ -124,8 +124,9 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _wait_until_healthy(address: str, server: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + START_SECONDS
+def wait_until_healthy(address: str, server: subprocess.Popen[bytes], seconds: float = START_SECONDS) -> None:
+    """Return when a Prefect server answers at its API address; raise a UserError when it ends, or takes too long."""
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         if server.poll() is not None:
             raise UserError(f"the Prefect server stopped with status {server.returncode}", "its reason stands above")
@@ -134,7 +135,7 @@ def _wait_until_healthy(address: str, server: subprocess.Popen[bytes]) -> None:
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.5)
-    raise UserError(f"the Prefect server did not answer at {address} within {START_SECONDS} s")
+    raise UserError(f"the Prefect server did not answer at {address} within {seconds:g} s")
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:

@@ -44,13 +44,11 @@ def run_stage(workspace: Workspace, stage: str, force: bool = False) -> None:
         ProcessError: it failed in another way; the error holds the tail of the log.
     """
     log = get_run_logger()
-    anew = force and (runtime.task_run.run_count or 1) < 2
     if stage != "train":
         _explained(lambda: workspace.run_stage(stage, log.info, force))
         return
-    progress = TrainingProgress(
-        workspace.progress_file, str(workspace.read_params().get("name", workspace.run)) + "-progress"
-    )
+    anew = force and (runtime.task_run.run_count or 1) < 2
+    progress = TrainingProgress(workspace.progress_file, f"{workspace.read_params()['name']}-progress")
 
     def on_line(line: str) -> None:
         log.info(line)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from kpmodels.errors import UserError
 
 SECRET = re.compile(r"\$\{(KP_SECRET_[A-Z0-9_]+)\}")
 PASSWORD = r"://[^/@]*:[^/@$][^/@]*@"
-"""A password in clear, as a pattern for forms too."""
+NO_PASSWORD: dict[str, Any] = {"not": {"pattern": PASSWORD}}
+"""For JSON schemas, which are the forms: no password in clear."""
 
 
 def shown(address: str) -> str:

@@ -10,13 +10,15 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from flows.server import wait_until_healthy
+from kpmodels.errors import UserError
 
 AUTH = "kp:a-word-of-this-test"
 PASSWORD = "another-word-of-this-test"
@@ -159,21 +161,11 @@ def prefect_server(folder: Path, database: str = "") -> Iterator[PrefectServer]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, env=servers, cwd=folder, stdout=log, stderr=log)
     try:
-        _wait_until_healthy(api, process, folder / "log")
+        try:
+            wait_until_healthy(api, process, START_SECONDS)
+        except UserError as error:
+            raise RuntimeError(f"{error.message}: {(folder / 'log').read_text()}") from None
         yield PrefectServer(api, clients, folder)
     finally:
         process.terminate()
         process.wait(30)
-
-
-def _wait_until_healthy(api: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            raise RuntimeError(f"the Prefect server stopped: {log.read_text()}")
-        try:
-            with urllib.request.urlopen(f"{api}/health", timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(1)
-    raise RuntimeError(f"the Prefect server did not start: {log.read_text()}")

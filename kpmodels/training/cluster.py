@@ -15,6 +15,7 @@ from pathlib import Path
 
 from kpmodels.config import TrainOptions
 from kpmodels.errors import UserError
+from kpmodels.processors import processors
 from kpmodels.training.identity import package_folder
 
 OBJECT_STORE = 128 * 2**20  # bytes; nothing large passes through it
@@ -174,8 +175,3 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def processors() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

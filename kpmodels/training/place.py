@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from kpmodels.training.cluster import processors
+from kpmodels.processors import processors
 
 
 @dataclass(frozen=True)

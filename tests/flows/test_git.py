@@ -63,7 +63,7 @@ def test_snapshot_holds_changed_staged_new_and_deleted_files_and_touches_nothing
     (repo / "ignored").write_text("secret\n")
     shell(repo, "git", "add", "staged only.txt")
     before = state(repo)
-    commit = git.snapshot(repo, "snapshot")
+    commit = git.snapshot(repo, "snapshot", git.status(repo))
     assert state(repo) == before
     assert shell(repo, "git", "rev-parse", f"{commit}^") == git.head(repo)
     names = shell(repo, "git", "ls-tree", "-r", "-z", "--name-only", commit).split("\0")
@@ -72,7 +72,7 @@ def test_snapshot_holds_changed_staged_new_and_deleted_files_and_touches_nothing
 
 
 def test_snapshot_of_a_clean_checkout_is_head(repo: Path) -> None:
-    assert git.snapshot(repo, "snapshot") == git.head(repo)
+    assert git.snapshot(repo, "snapshot", git.status(repo)) == git.head(repo)
     assert not git.is_dirty(repo)
 
 
@@ -82,19 +82,19 @@ def test_snapshot_refuses_large_files_and_nested_repositories(
     monkeypatch.setattr(git, "MAX_SNAPSHOT_BYTES", 10)
     (repo / "video.mp4").write_bytes(b"0" * 11)
     with pytest.raises(UserError, match=r"video\.mp4 is new"):
-        git.snapshot(repo, "snapshot")
+        git.snapshot(repo, "snapshot", git.status(repo))
     (repo / "video.mp4").unlink()
     (repo / "inner").mkdir()
     shell(repo / "inner", "git", "init", "--quiet")
     (repo / "inner" / "x").write_text("x")
     with pytest.raises(UserError, match="repository inside"):
-        git.snapshot(repo, "snapshot")
+        git.snapshot(repo, "snapshot", git.status(repo))
 
 
 def test_without_identity_nothing_is_made(nobody: Path) -> None:
     (nobody / "a.txt").write_text("changed\n")
     with pytest.raises(UserError, match=r"does not know who you are[\s\S]*git config user\.name"):
-        git.snapshot(nobody, "snapshot")
+        git.snapshot(nobody, "snapshot", git.status(nobody))
     with pytest.raises(UserError, match="does not know who you are"):
         git.commit_paths(nobody, ["a.txt"], "change")
     assert git.status(nobody) == [" M a.txt"]

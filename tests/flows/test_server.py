@@ -65,15 +65,15 @@ class Server:
             json.dumps(content).encode(),
             {"Content-Type": "application/json"},
         )
-        for _ in range(5):  # as Prefect's own client does: SQLite was written to by another request in that moment
+        end = time.monotonic() + 180
+        while True:
             try:
                 with urllib.request.urlopen(request, timeout=10) as answer:
                     return json.load(answer)
-            except HTTPError as error:
-                if error.code != 503:
+            except HTTPError as error:  # busy, it says 503; Prefect's own client asks again, too
+                if error.code != 503 or time.monotonic() > end:
                     raise
-            time.sleep(1)
-        raise AssertionError(f"the server is still not available for {path}")
+            time.sleep(0.5)
 
     def wait(self, what: str, check: Any, seconds: float = 180) -> Any:
         end = time.monotonic() + seconds

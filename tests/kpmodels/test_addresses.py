@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from kpmodels.addresses import filled, refuse_password, shown
+from kpmodels.addresses import NO_PASSWORD, filled, refuse_password, shown
 from kpmodels.errors import UserError
 
 
@@ -43,4 +45,5 @@ def test_a_password_in_clear_is_refused_and_not_repeated(address):
     ["https://user:${KP_SECRET_DROP}@host/a.zip", "https://host:8443/a@b", "/mnt/a:b@c", "https://user@host/"],
 )
 def test_addresses_without_a_password_pass(address):
+    assert not re.search(NO_PASSWORD["not"]["pattern"], address), "the form refuses it"
     refuse_password(address)
