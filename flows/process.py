@@ -13,8 +13,8 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -99,14 +99,10 @@ def run(
     )
     _running.add(child)
     try:
-        with Watchdog(child.pid, grace):
+        with Watchdog(child.pid, grace), _ended(child, grace):
             _stream(child, lines, on_line, None if timeout is None else start + timeout)
     except subprocess.TimeoutExpired as error:
-        end_group(child, grace)
         raise ProcessTimeoutError(_completed(words, child, lines, start), f"took longer than {timeout:g} s") from error
-    except BaseException:
-        end_group(child, grace)
-        raise
     finally:
         _running.discard(child)
         if child.stdout:
@@ -115,6 +111,16 @@ def run(
     if check and completed.code != 0:
         raise ProcessError(completed)
     return completed
+
+
+@contextmanager
+def _ended(child: subprocess.Popen[bytes], grace: float) -> Iterator[None]:
+    """Ends the child's group when something is raised inside."""
+    try:
+        yield
+    except BaseException:
+        end_group(child, grace)
+        raise
 
 
 def end_running(grace: float = GRACE_SECONDS) -> None:
@@ -127,9 +133,13 @@ def end_running(grace: float = GRACE_SECONDS) -> None:
         end_group(child, grace)
 
 
-def end_group(child: subprocess.Popen[bytes], grace: float = GRACE_SECONDS) -> None:
-    """Ends all processes of the child's group: SIGTERM, then SIGKILL after `grace` seconds. Never raises for a dead one."""
-    for sign, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
+def end_group(child: subprocess.Popen[bytes], grace: float = GRACE_SECONDS, interrupt: float = 0.0) -> None:
+    """Ends all processes of the child's group, and waits for that: SIGTERM, then SIGKILL after `grace` seconds.
+
+    With `interrupt`, SIGINT comes before, and so many seconds to follow it. Never raises for a dead one.
+    """
+    signs = ((signal.SIGINT, interrupt), (signal.SIGTERM, grace), (signal.SIGKILL, 5.0))
+    for sign, patience in signs[0 if interrupt else 1 :]:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, sign)
         deadline = time.monotonic() + patience

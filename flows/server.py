@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.environment import prepare_environment, running_server, server_file
-from flows.process import GRACE_SECONDS, Watchdog
+from flows.process import GRACE_SECONDS, Watchdog, end_group
 from flows.repository import runs_folder
 from kpmodels.errors import UserError
 
 START_SECONDS = 180
+INTERRUPT_SECONDS = 20.0  # for a part to end what it runs, when it is told to stop
 RESTARTS, RESTARTS_WITHIN = 5, 3600.0  # of parts that stopped by themselves
 
 
@@ -87,7 +88,7 @@ class Part:
     def stop(self) -> None:
         """End it and all of its own children."""
         if self.process is not None:
-            _stop(self.process)
+            end_group(self.process, interrupt=INTERRUPT_SECONDS)
         if self.watchdog is not None:
             self.watchdog.close()
 
@@ -136,16 +137,3 @@ def wait_until_healthy(address: str, server: subprocess.Popen[bytes], seconds: f
         except (urllib.error.URLError, OSError):
             time.sleep(0.5)
     raise UserError(f"the Prefect server did not answer at {address} within {seconds:g} s")
-
-
-def _stop(child: subprocess.Popen[bytes]) -> None:
-    """End a child and all of its own children."""
-    for sign, patience in ((signal.SIGINT, 20), (signal.SIGTERM, 10), (signal.SIGKILL, 10)):
-        try:
-            os.killpg(child.pid, sign)
-        except ProcessLookupError:
-            return
-        try:
-            child.wait(patience)
-        except subprocess.TimeoutExpired:
-            continue

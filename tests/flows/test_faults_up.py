@@ -41,7 +41,7 @@ def test_killed_server_of_runs_marks_them_and_they_go_on(server: Up, checkout: P
     part_of(server, "flows.deployments").kill()
     assert ended(server, run) == "CRASHED"
     wait_until_no_run_is_left(checkout)
-    server.wait("deployments", lambda: "again" in Path(server.log.name).read_text())
+    server.wait("deployments", lambda: "starting it again" in Path(server.log.name).read_text())
     assert ended(server, start(server, "again", 40, 0)) == "COMPLETED"
     assert events.resumed[0] >= 2
     assert [row.version for row in registry.list_versions(checkout, "again")] == ["v1"]

@@ -16,7 +16,9 @@ from flows.process import ProcessError, ProcessTimeoutError, run
 # Writes its own and its child's process id, then waits; the child ignores SIGTERM.
 FAMILY = """
 import os, subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import signal, time; signal.signal(15, 1); time.sleep(60)"])
+code = "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+child.stdout.readline()
 print(os.getpid(), child.pid, flush=True)
 time.sleep(60)
 """
@@ -84,15 +86,20 @@ def test_interruption_ends_the_whole_group(tmp_path: Path, error: type[BaseExcep
     assert all(gone(pid) for pid in pids)
 
 
-def test_group_dies_with_a_killed_parent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_group_dies_with_a_killed_parent(interrupted: bool) -> None:
+    """Also with one that is killed while it ends the group, which the grandchild draws out: it ignores SIGTERM."""
     code = (
         "import sys; from pathlib import Path; from flows.process import run\n"
-        f"run([sys.executable, '-u', '-c', {FAMILY!r}], Path('.'), on_line=lambda s: print(s, flush=True), grace=0.3)"
+        f"run([sys.executable, '-u', '-c', {FAMILY!r}], Path('.'), on_line=lambda s: print(s, flush=True), grace=1.5)"
     )
     root = Path(__file__).parent.parent.parent
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     pids = [int(word) for word in parent.stdout.readline().split()]
+    if interrupted:
+        parent.send_signal(signal.SIGINT)
+        assert gone(pids[0])
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
