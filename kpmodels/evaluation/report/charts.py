@@ -13,6 +13,7 @@ from kpmodels.evaluation.report.html import escape
 
 WIDTH, HEIGHT = 520, 270
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 30, 44
+LEGEND_LINE, LETTER = 18, 6.6  # the height of a line of the legend, and the width of a letter in it
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,14 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def line_chart(series: Sequence[Series], x_title: str, y_title: str, y_range: tuple[float, float] | None = None) -> str:
-    """Lines over common axes, with a legend above; empty where no line has a finite point."""
+    """Lines over common axes, with a legend above in as many lines as it needs; empty where no line has a finite point."""
     series = [one for one in map(_finite, series) if one.x]
     if not series:
         return ""
     x_low, x_high = _span([x for one in series for x in one.x])
     y_low, y_high = y_range or _roomy([y for one in series for y in one.y])
     frame = _Frame(x_low, x_high, y_low, y_high)
-    parts = [_grid(frame), _titles(x_title, y_title), _legend(series)]
+    parts = [_grid(frame), _titles(x_title, y_title)]
     for place, one in enumerate(series):
         path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in zip(one.x, one.y, strict=True))
         colour = f"var(--c{place % 5 + 1})"
@@ -58,7 +59,9 @@ def line_chart(series: Sequence[Series], x_title: str, y_title: str, y_range: tu
         parts.append(
             f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2" stroke-linejoin="round"{dash}/>'
         )
-    return _svg("".join(parts), HEIGHT, f"{y_title} over {x_title}")
+    legend, lower = _legend(series)
+    content = f'{legend}<g transform="translate(0 {lower})">{"".join(parts)}</g>'
+    return _svg(content, HEIGHT + lower, f"{y_title} over {x_title}")
 
 
 def bar_chart(names: Sequence[str], bars: Sequence[float], marks: Sequence[float], unit: str) -> str:
@@ -82,9 +85,10 @@ def bar_chart(names: Sequence[str], bars: Sequence[float], marks: Sequence[float
 
 
 def _bar(name: str, bar: float, mark: float, left: float, y: float, scale: float) -> str:
-    short = name if len(name) <= 24 else name[:23] + "…"
     middle = y + 13
-    parts = [f'<text class="name" x="{left - 10:.1f}" y="{middle + 4:.1f}" text-anchor="end">{escape(short)}</text>']
+    parts = [
+        f'<text class="name" x="{left - 10:.1f}" y="{middle + 4:.1f}" text-anchor="end">{escape(_shortened(name, 24))}</text>'
+    ]
     if not (math.isfinite(bar) and math.isfinite(mark)):
         return parts[0] + f'<text x="{left + 4:.1f}" y="{middle + 4:.1f}">not measured</text>'
     end = left + mark * scale
@@ -133,18 +137,26 @@ def _titles(x_title: str, y_title: str) -> str:
     )
 
 
-def _legend(series: Sequence[Series]) -> str:
+def _legend(series: Sequence[Series]) -> tuple[str, int]:
+    """The names beside pieces of their lines, and how much lower the rest stands for the lines of text after the first."""
     if len(series) < 2:
-        return ""
-    parts, x = [], float(LEFT)
+        return "", 0
+    parts, x, y = [], float(LEFT), 12
     for place, one in enumerate(series):
+        name = _shortened(one.name, int((WIDTH - LEFT - 21) / LETTER))
+        if x > LEFT and x + 21 + LETTER * len(name) > WIDTH:
+            x, y = float(LEFT), y + LEGEND_LINE
         dash = ' stroke-dasharray="5 4"' if one.dashed else ""
         parts.append(
-            f'<line x1="{x:.0f}" x2="{x + 16:.0f}" y1="12" y2="12" stroke="var(--c{place % 5 + 1})" stroke-width="2"{dash}/>'
-            f'<text x="{x + 21:.0f}" y="16">{escape(one.name)}</text>'
+            f'<line x1="{x:.0f}" x2="{x + 16:.0f}" y1="{y}" y2="{y}" stroke="var(--c{place % 5 + 1})" stroke-width="2"{dash}/>'
+            f'<text x="{x + 21:.0f}" y="{y + 4}">{escape(name)}</text>'
         )
-        x += 40 + 6.6 * len(one.name)
-    return "".join(parts)
+        x += 40 + LETTER * len(name)
+    return "".join(parts), y - 12
+
+
+def _shortened(name: str, letters: int) -> str:
+    return name if len(name) <= letters else name[: letters - 1] + "…"
 
 
 def _svg(content: str, height: float, label: str) -> str:

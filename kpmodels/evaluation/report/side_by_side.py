@@ -106,7 +106,7 @@ def _row(comparison: Comparison, key: str) -> MetricComparison | None:
 def _title(row: MetricComparison | None) -> str:
     if row is None:
         return ""
-    arrow = {True: " ↑", False: " ↓", None: ""}[row.higher_is_better]
+    arrow = {True: "\N{NO-BREAK SPACE}↑", False: "\N{NO-BREAK SPACE}↓", None: ""}[row.higher_is_better]
     return escape(row.title) + (f", {escape(row.unit)}" if row.unit else "") + arrow
 
 

@@ -28,6 +28,7 @@ p { margin: 0 0 8px; max-width: 76ch; }
 .facts { display: flex; flex-wrap: wrap; gap: 4px 20px; color: var(--soft); font-size: 14px; margin: 0; padding: 0; }
 .facts b { color: var(--text); font-weight: 600; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 18px 20px; min-width: 0; }
+:not(.grid) > .card + .card { margin-top: 16px; }
 .grid { display: grid; gap: 16px; grid-template-columns: repeat(auto-fill, minmax(min(100%, 460px), 1fr)); }
 .tiles { display: grid; gap: 12px; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); margin: 24px 0 0; }
 .tile { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 14px 16px; }
@@ -51,7 +52,8 @@ th, td { text-align: right; padding: 7px 12px; border-bottom: 1px solid var(--li
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 th:last-child, td:last-child { padding-right: 0; }
 td.word, th.word { text-align: left; }
-td.word:last-child { white-space: normal; }
+th, td:first-child, td.word:last-child { white-space: normal; }  /* wrapped only where the table would not fit */
+td:first-child { min-width: 12ch; }
 tbody tr:last-child td { border-bottom: 0; }
 th { font-size: 12px; font-weight: 600; color: var(--soft); vertical-align: bottom; }
 tr.main td { font-weight: 650; }

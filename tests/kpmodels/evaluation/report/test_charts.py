@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from kpmodels.evaluation.report.charts import Series, bar_chart, line_chart, ticks
+from kpmodels.evaluation.report.charts import HEIGHT, LEGEND_LINE, LETTER, WIDTH, Series, bar_chart, line_chart, ticks
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 0.003), (-7, 12), (0, 98765), (3, 3.0001)])
@@ -38,6 +38,25 @@ def test_bars_name_what_was_not_measured():
     assert bar_chart([], [], [], "px") == ""
 
 
-def test_constant_and_zero_values_are_drawn():
-    ElementTree.fromstring(line_chart([Series("a", [1, 1], [0, 0])], "x", "y"))
-    ElementTree.fromstring(bar_chart(["a"], [0.0], [0.0], "px"))
+def test_constant_and_zero_values_are_drawn_inside():
+    drawing = ElementTree.fromstring(line_chart([Series("a", [1, 1], [0, 0])], "x", "y"))
+    (line,) = drawing.iter("polyline")
+    corners = [tuple(map(float, point.split(","))) for point in line.attrib["points"].split()]
+    assert len(corners) == 2
+    assert all(0 < x < WIDTH and 0 < y < HEIGHT for x, y in corners)
+    bars = ElementTree.fromstring(bar_chart(["a"], [0.0], [0.0], "px"))
+    assert "0.0 / 0.0" in [element.text for element in bars.iter("text")]
+    assert [float(bar.attrib["width"]) for bar in bars.iter("rect")] == [1.0], "a bar that can be seen"
+
+
+def test_a_long_legend_goes_on_in_a_new_line_and_nothing_is_outside():
+    names = ["heatmap, Hausdorff, false alarms cost most", "heatmap, Hausdorff, misses cost most", "n" * 200]
+    drawing = ElementTree.fromstring(line_chart([Series(name, [0, 1], [0, 1]) for name in names], "x", "y"))
+    legend = drawing.findall("text")
+    assert [element.text for element in legend[:2]] == names[:2]
+    assert len({element.attrib["y"] for element in legend}) == 3
+    assert all(float(one.attrib["x"]) + LETTER * len(one.text or "") <= WIDTH for one in legend)
+    (plot,) = drawing.findall("g")
+    lower = 2 * LEGEND_LINE
+    assert plot.attrib["transform"] == f"translate(0 {lower})"
+    assert drawing.attrib["viewBox"] == f"0 0 {WIDTH} {HEIGHT + lower}"
