@@ -100,7 +100,7 @@ def gc(
     older: Annotated[int, typer.Option(help="Days since the run.", min=0)] = 30,
     yes: Annotated[bool, typer.Option(help="Delete; else only tell what would go.")] = False,
 ) -> None:
-    """Delete old runs that no version stands on. The only command that deletes."""
+    """Delete old runs that no version stands on, and checkpoints of old trainings. The only command that deletes."""
     from flows.collect import collect
 
     for line in collect(_repository(), older, delete=yes):

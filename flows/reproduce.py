@@ -5,11 +5,6 @@ from __future__ import annotations
 import filecmp
 import json
 import math
-import os
-import shutil
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,9 +15,10 @@ from pydantic import BaseModel, Field
 from flows import git, machine, registry
 from flows.artifacts import artifact_key
 from flows.notify import on_failure
+from flows.rebuild_storage import storage_of_its_own
 from flows.reconcile import note_process
 from flows.registry_tags import ModelVersion
-from flows.repository import find_repository, runs_folder
+from flows.repository import find_repository
 from flows.stages import read_json, run_stage
 from flows.workspace import Workspace
 from kpmodels.errors import UserError
@@ -89,20 +85,6 @@ def fresh_workspace(repository: Path, row: ModelVersion) -> Workspace:
     with Workspace.create(repository, run, revision=row.commit) as old:
         old.remove()
     return Workspace.create(repository, run, revision=row.commit)
-
-
-@contextmanager
-def storage_of_its_own(workspace: Workspace) -> Iterator[None]:
-    """Checkpoints go where no finished training is found, here and in the shared storage of a cluster; gone afterwards."""
-    workspace.storage = runs_folder(workspace.repository) / f"{workspace.run}.storage"
-    workspace.shared_runs = f"rebuilds/{workspace.run}-{uuid.uuid4().hex[:8]}"
-    shutil.rmtree(workspace.storage, ignore_errors=True)
-    try:
-        yield
-    finally:
-        shutil.rmtree(workspace.storage, ignore_errors=True)
-        if shared := os.environ.get("KP_STORAGE"):
-            shutil.rmtree(Path(shared) / workspace.shared_runs, ignore_errors=True)
 
 
 def rebuild_and_compare(workspace: Workspace, row: ModelVersion) -> ReproduceResult:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flows import git
+from flows.rebuild_storage import remove_rebuild
 from flows.repository import Lock, runs_folder
 
 
@@ -63,6 +64,7 @@ def delete_runs(repository: Path, runs: Sequence[str]) -> list[str]:
         present: dict[str, str | None] = {ref: None for ref in refs if git.resolve(repository, ref)}
         if present:
             git.update_refs(repository, present)
+        remove_rebuild(repository, row.run)
         lock.path.with_suffix(".progress.jsonl").unlink(missing_ok=True)
         lock.path.unlink(missing_ok=True)
         lock.release()

@@ -46,7 +46,7 @@ def train_by_job(
 
     The job's name derives from the run's, so a call while it runs follows the same job. Ended by Ctrl-C or SIGTERM, the
     call stops the job; killed, or ended because the flow that made it was killed, it leaves it running, and the next
-    call finds it.
+    call finds it. In a folder of runs of its own, no next call would: there the job is stopped in the second case too.
 
     Args:
         data: Folder of the data set, here.
@@ -83,7 +83,7 @@ def train_by_job(
     reused = summary is not None
     if summary is None:
         places.runs.mkdir(parents=True, exist_ok=True)
-        _run(RayJobs(jobs) if isinstance(jobs, str) else jobs, request)
+        _run(RayJobs(jobs) if isinstance(jobs, str) else jobs, request, found_again=runs == RUNS)
         summary = finished(Path(request.folder))
     if summary is None:
         raise UserError(
@@ -94,7 +94,7 @@ def train_by_job(
     return {**summary, "reused": reused}
 
 
-def _run(jobs: Jobs, request: Request) -> None:
+def _run(jobs: Jobs, request: Request, found_again: bool) -> None:
     """Find or start the job, and follow it to its end."""
     with _terminated_as_interrupted():
         job, runs = find(jobs, request)
@@ -106,7 +106,7 @@ def _run(jobs: Jobs, request: Request) -> None:
                 job = _submit(jobs, job, request)
             info, log = _follow(jobs, job, mirror)
         except KeyboardInterrupt:
-            if caller.lives():
+            if caller.lives() or not found_again:
                 _stop(jobs, job)
             raise
     if info.status != "SUCCEEDED":

@@ -15,8 +15,11 @@ from flows import registry
 from flows.compare import compare
 from flows.hausdorff_weights import Weights
 from flows.operating_points import operating_points
+from flows.rebuild_storage import storage_of_its_own
 from flows.reproduce import in_words, reproduce
 from flows.retrain import retrain
+from flows.runs import delete_runs
+from flows.workspace import Workspace
 from kpmodels.config import parse_experiment
 from kpmodels.errors import UserError
 
@@ -129,9 +132,6 @@ class TestReproduce:
         self, checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Else the finished run in the shared storage would be compared with itself."""
-        from flows.reproduce import storage_of_its_own
-        from flows.workspace import Workspace
-
         monkeypatch.setenv("KP_STORAGE", str(tmp_path))
         with Workspace.create(checkout, "rebuild") as workspace:
             with storage_of_its_own(workspace):
@@ -141,12 +141,32 @@ class TestReproduce:
                 assert told["KP_RUN_STORAGE"] != str(checkout / ".runs" / "train")
                 assert own != tmp_path / "runs"
             assert not own.exists()
+            assert not workspace.storage.exists()
             workspace.remove()
+
+    def test_what_a_killed_rebuild_left_goes_with_the_next_or_with_gc(
+        self, checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("KP_STORAGE", str(tmp_path))
+
+        def killed(workspace: Workspace) -> Path:
+            left = storage_of_its_own(workspace)
+            left.__enter__()
+            folder = tmp_path / str(workspace.shared_runs)
+            folder.mkdir(parents=True)
+            return folder
+
+        with Workspace.create(checkout, "rebuild") as workspace:
+            first = killed(workspace)
+            second = killed(workspace)
+            assert (first.exists(), second.exists(), workspace.storage.exists()) == (False, True, True)
+        assert any(line.startswith("rebuild: deleted") for line in delete_runs(checkout, ["rebuild"]))
+        assert not second.exists()
+        assert not workspace.storage.exists()
 
     def test_a_difference_is_stated(self, compared: Any, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Another seed than the registered one, as if the environment had changed the result."""
         from flows import machine
-        from flows.workspace import Workspace
 
         version = retrain(parse_experiment(EVERY_EPOCH)).version
         plain = Workspace.run_stage

@@ -198,8 +198,10 @@ def test_interrupted_the_call_stops_its_job(train, capsys):
     assert "goes on from its last checkpoint" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("alive", [True, False])
-def test_ended_with_its_flow_the_call_leaves_the_job_to_the_next(train, monkeypatch, alive):
+@pytest.mark.parametrize(("alive", "runs", "stops"), [(True, "runs", 1), (False, "runs", 0), (False, "rebuilds/x", 1)])
+def test_ended_with_its_flow_the_call_leaves_the_job_to_the_next_if_that_finds_it(
+    train, monkeypatch, alive, runs, stops
+):
     """A flow that is killed takes its processes along by SIGTERM, which is what cancelling it does too."""
 
     def interrupted(request: Request) -> tuple[str, str]:
@@ -210,8 +212,9 @@ def test_ended_with_its_flow_the_call_leaves_the_job_to_the_next(train, monkeypa
     monkeypatch.setenv("KP_CALLER", str(os.getpid() if alive else gone.pid))
     jobs = FakeJobs(interrupted)
     with pytest.raises(KeyboardInterrupt):
-        train(jobs)
-    assert jobs.stopped == (list(jobs.requests) if alive else [])
+        train(jobs, runs=runs)
+    assert jobs.stopped == list(jobs.requests)[:stops]
+    assert len(jobs.requests) == 1
 
 
 def test_a_flow_that_nobody_reaped_yet_is_gone(monkeypatch):
