@@ -13,7 +13,7 @@ shown, each step with what was seen:
 4. Prefect's server knows the run as completed
 5. another clone at the tag gets the model from the ssh remote: the bytes that the job made
 6. ``kp retrain`` again: nothing changed, and no job
-7. ``kp reproduce``: a second job makes the same bytes
+7. ``kp reproduce`` is killed: its job is stopped. Called again: a job of its own makes the same bytes
 8. SIGTERM to a ``kp retrain``, which is what cancelling a flow run is, stops its job
 
 PostgreSQL and sshd are those of the system; where one is missing, a file or a folder takes its place, and that is said.
@@ -96,11 +96,11 @@ class Show:
             words += ["--set", option]
         return words
 
-    def begun(self, checkout: Path, log: str, *options: str) -> list[psutil.Process]:
-        """A ``kp retrain`` whose job has trained an epoch, and all processes that it started here."""
+    def begun(self, checkout: Path, log: str, *words: str) -> list[psutil.Process]:
+        """A ``kp`` whose job has trained an epoch, and all processes that it started here."""
         with (self.folder / log).open("wb") as stream:
             process = subprocess.Popen(
-                [*self.command, *options], cwd=checkout, env=self.environment(checkout), stdout=stream, stderr=stream
+                words, cwd=checkout, env=self.environment(checkout), stdout=stream, stderr=stream
             )
         wait_for(lambda: process.poll() is not None or self.trains(), 300, f"the first epoch, see {log}")
         return tree(process.pid)
@@ -112,7 +112,7 @@ class Show:
         return any('"event": "epoch"' in text for text in events)
 
     def ended(self, processes: list[psutil.Process], sign: signal.Signals, expected: list[str]) -> None:
-        """End ``kp retrain`` by a signal; what becomes of it here, and of the jobs."""
+        """End a ``kp`` by a signal; what becomes of it here, and of the jobs."""
         processes[0].send_signal(sign)
         psutil.wait_procs(processes, timeout=60)
         left = [title(one) for one in processes if one.is_running()]
@@ -121,12 +121,12 @@ class Show:
             raise SystemExit(f"after {sign.name} the jobs are {states}; left here: {left}")
 
     def killed(self, checkout: Path) -> None:
-        self.ended(self.begun(checkout, "killed.log"), signal.SIGKILL, ["RUNNING"])
+        self.ended(self.begun(checkout, "killed.log", *self.command), signal.SIGKILL, ["RUNNING"])
         self.tell("kp retrain was killed while it trained; nothing of it is left here, its job runs on")
 
     def cancelled(self, checkout: Path) -> None:
-        processes = self.begun(checkout, "cancelled.log", "--set", "train.seed=1")
-        self.ended(processes, signal.SIGTERM, ["STOPPED", "SUCCEEDED", "SUCCEEDED"])
+        processes = self.begun(checkout, "cancelled.log", *self.command, "--set", "train.seed=1")
+        self.ended(processes, signal.SIGTERM, ["STOPPED", "STOPPED", "SUCCEEDED", "SUCCEEDED"])
         self.tell("SIGTERM to another kp retrain stopped its job")
 
     def follows(self, checkout: Path) -> str:
@@ -178,11 +178,14 @@ class Show:
 
     def reproduced(self, checkout: Path) -> None:
         words = ("kp", "reproduce", f"{MODEL}@v1")
+        self.ended(self.begun(checkout, "rebuild.log", *words), signal.SIGKILL, ["STOPPED", "SUCCEEDED"])
+        self.tell("kp reproduce was killed while it trained: its job, which nobody would look for, is stopped")
         printed = call(checkout, *words, environment=self.environment(checkout))
-        states = [job["status"] for job in self.hosts.jobs()]
-        if "equal byte for byte" not in printed or states != ["SUCCEEDED", "SUCCEEDED"]:
-            raise SystemExit(f"jobs {states}:\n{printed[-3000:]}")
-        self.tell(f"kp reproduce: {printed.strip().splitlines()[-1]}, by a second job")
+        states = sorted(job["status"] for job in self.hosts.jobs())
+        left = list((self.hosts.storage / "rebuilds").iterdir())
+        if "equal byte for byte" not in printed or states != ["STOPPED", "SUCCEEDED", "SUCCEEDED"] or left:
+            raise SystemExit(f"jobs {states}, in the shared storage {left}:\n{printed[-3000:]}")
+        self.tell(f"kp reproduce: {printed.strip().splitlines()[-1]}, by a job of its own that leaves no folder")
 
 
 def show(steps: Show) -> None:
