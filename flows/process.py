@@ -174,9 +174,13 @@ def _completed(words: tuple[str, ...], child: subprocess.Popen[bytes], lines: de
 
 
 class Watchdog:
-    """Ends a process group if this process dies before it says that it needs that no more; a context manager, or `close()` it."""
+    """Ends a process group if this process dies before it says that it needs that no more; a context manager, or `close()` it.
+
+    Left by an exception while the group still runs, as by a second Ctrl-C, it ends the group at once.
+    """
 
     def __init__(self, group: int, grace: float) -> None:
+        self._group = group
         self._process = subprocess.Popen(
             ["sh", "-c", _WATCHDOG, "kp-watchdog", str(group), f"{grace:g}"],
             stdin=subprocess.PIPE,
@@ -188,12 +192,13 @@ class Watchdog:
     def __enter__(self) -> Watchdog:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(needed=kind is not None and _alive(self._group))
 
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
+    def close(self, needed: bool = False) -> None:
+        if not needed:
+            self._process.kill()
+            self._process.wait()
         if self._process.stdin:
             self._process.stdin.close()
 

@@ -86,24 +86,29 @@ def test_interruption_ends_the_whole_group(tmp_path: Path, error: type[BaseExcep
     assert all(gone(pid) for pid in pids)
 
 
-@pytest.mark.parametrize("interrupted", [False, True])
-def test_group_dies_with_a_killed_parent(interrupted: bool) -> None:
-    """Also with one that is killed while it ends the group, which the grandchild draws out: it ignores SIGTERM."""
+@pytest.mark.parametrize("interrupts", [0, 1, 2])
+def test_group_dies_with_its_parent(interrupts: int) -> None:
+    """Of a parent that is killed, also while it ends the group, which the grandchild draws out: it ignores SIGTERM.
+
+    Of an impatient user's, too, who interrupts that.
+    """
     code = (
         "import sys; from pathlib import Path; from flows.process import run\n"
         f"run([sys.executable, '-u', '-c', {FAMILY!r}], Path('.'), on_line=lambda s: print(s, flush=True), grace=1.5)"
     )
     root = Path(__file__).parent.parent.parent
-    parent = subprocess.Popen([sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=root, text=True, **pipes)
     assert parent.stdout is not None
     pids = [int(word) for word in parent.stdout.readline().split()]
-    if interrupted:
+    assert len(pids) == 2
+    for _ in range(interrupts):
         parent.send_signal(signal.SIGINT)
         assert gone(pids[0])
-    os.kill(parent.pid, signal.SIGKILL)
+    if interrupts < 2:
+        os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
-    assert len(pids) == 2
     assert all(gone(pid) for pid in pids)
 
 
