@@ -2,52 +2,69 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
 from flows import data_versions, registry
+
+GAP = "   "
+NARROW = 40  # letters that the text at the end of a row needs beside it; with less, it stands below
 
 
 def print_models(repository: Path) -> None:
     """One row per registered version, with its stages and the first line of its message."""
-    table = _table("model", "stages", "made", "commit", "what")
-    for row in registry.list_models(repository):
-        what = row.message.partition("\n")[0]
-        table.add_row(str(row), ", ".join(row.stages), row.created[:16], row.commit[:8], what)
-    _print(table, "no model is registered yet: kp retrain makes the first version")
+    rows = [
+        (str(row), ", ".join(row.stages), row.created[:16], row.commit[:8], row.message.partition("\n")[0])
+        for row in registry.list_models(repository)
+    ]
+    heading = ("model", "stages", "made", "commit", "what")
+    _print(heading, rows, "no model is registered yet: kp retrain makes the first version")
 
 
 def print_history(repository: Path, name: str) -> None:
     """Every promotion of a model, oldest first."""
     registry.find(repository, name)
-    table = _table("when", "by", "version", "stage", "why")
+    rows = []
     for entry in registry.history(repository, name):
         why = entry.message.partition("\n")[0] + (" (rollback)" if entry.action == "rollback" else "")
-        table.add_row(entry.created[:19], entry.by, entry.version or "none", entry.stage, why)
-    _print(table, f"{name} was never promoted")
+        rows.append((entry.created[:19], entry.by, entry.version or "none", entry.stage, why))
+    _print(("when", "by", "version", "stage", "why"), rows, f"{name} was never promoted")
 
 
 def print_data_versions(repository: Path) -> None:
     """One row per data version."""
-    table = _table("data set", "made", "commit", "what")
-    for row in data_versions.versions(repository):
-        table.add_row(str(row), row.created[:16], row.commit[:8], row.message.partition("\n")[0])
-    _print(table, "no data version yet: kp data ingest makes the first")
+    rows = [
+        (str(row), row.created[:16], row.commit[:8], row.message.partition("\n")[0])
+        for row in data_versions.versions(repository)
+    ]
+    _print(("data set", "made", "commit", "what"), rows, "no data version yet: kp data ingest makes the first")
 
 
-def _table(*headings: str) -> Table:
-    """A table whose last column may wrap, and no other."""
-    table = Table(box=box.SIMPLE)
-    for heading in headings:
-        table.add_column(heading, no_wrap=heading != headings[-1])
-    return table
+def _print(heading: Sequence[str], rows: Sequence[Sequence[str]], when_empty: str) -> None:
+    """One line per row for a pipe; a terminal's lines are wrapped, and nothing is cut."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    print(as_text(heading, rows, width) if rows else when_empty)
 
 
-def _print(table: Table, when_empty: str) -> None:
-    if table.row_count:
-        Console().print(table)
-    else:
-        print(when_empty)
+def as_text(heading: Sequence[str], rows: Sequence[Sequence[str]], width: int = 0) -> str:
+    """Columns of a table whose last holds a text of any length.
+
+    Args:
+        width: Letters in a line; the text is wrapped in its column, or below the row where that leaves too little room.
+            0: a line takes what a row needs.
+    """
+    *widths, _ = (max(map(len, column)) for column in zip(heading, *rows, strict=True))
+    start = sum(widths) + len(GAP) * len(widths)
+    beside = width == 0 or width - start >= NARROW
+    lines = []
+    for row in (heading, *rows):
+        *cells, text = row
+        first = GAP.join(cell.ljust(size) for cell, size in zip(cells, widths, strict=True))
+        indent = " " * (start if beside else len(GAP))
+        wrapped = textwrap.wrap(text, width - len(indent)) if width else [text]
+        below = [indent + line for line in wrapped]
+        lines += [(first + GAP + below[0].lstrip(), *below[1:]) if beside and below else (first, *below)]
+    return "\n".join(line.rstrip() for block in lines for line in block)
