@@ -38,7 +38,7 @@ def print_metrics(columns: Mapping[str, Mapping[str, object]]) -> None:
     table = Table()
     table.add_column("metric")
     for title in columns:
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", overflow="fold")
     tops = [headline(metrics) for metrics in columns.values()]
     for label in NAMES.values():
         if any(label in top for top in tops):
