@@ -12,17 +12,18 @@ from pathlib import Path
 from flows.repository import runs_folder
 from flows.workspace import Workspace
 
-SHARED = "shared-runs"  # a file in the storage: the rebuild's folder in the shared storage of a cluster
+NOTE = "shared"  # a file in the storage: the name of the rebuild's folder in the shared storage of a cluster
+REBUILDS = "rebuilds"
 
 
 @contextmanager
 def storage_of_its_own(workspace: Workspace) -> Iterator[None]:
     """The workspace trains in folders of its own, here and in the shared storage of a cluster; they are gone afterwards."""
     remove_rebuild(workspace.repository, workspace.run)
-    workspace.storage = _storage(workspace.repository, workspace.run)
-    workspace.shared_runs = f"rebuilds/{workspace.run}-{uuid.uuid4().hex[:8]}"
+    name = f"{workspace.run}-{uuid.uuid4().hex[:8]}"
+    workspace.storage, workspace.shared_runs = _storage(workspace.repository, workspace.run), f"{REBUILDS}/{name}"
     workspace.storage.mkdir(parents=True)
-    (workspace.storage / SHARED).write_text(workspace.shared_runs)
+    (workspace.storage / NOTE).write_text(name)
     try:
         yield
     finally:
@@ -32,9 +33,10 @@ def storage_of_its_own(workspace: Workspace) -> Iterator[None]:
 def remove_rebuild(repository: Path, run: str) -> None:
     """Remove the folders of a rebuild, also of one that was killed; nothing where the run is none. The caller holds its lock."""
     storage = _storage(repository, run)
-    note, shared = storage / SHARED, os.environ.get("KP_STORAGE")
-    if shared and note.is_file():
-        shutil.rmtree(Path(shared) / note.read_text(), ignore_errors=True)
+    note, shared = storage / NOTE, os.environ.get("KP_STORAGE")
+    name = note.read_text() if note.is_file() else ""
+    if shared and name.startswith(f"{run}-") and "/" not in name:  # the note of a killed run may be cut off, or empty
+        shutil.rmtree(Path(shared) / REBUILDS / name, ignore_errors=True)
     shutil.rmtree(storage, ignore_errors=True)
 
 

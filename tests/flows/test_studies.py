@@ -15,7 +15,7 @@ from flows import registry
 from flows.compare import compare
 from flows.hausdorff_weights import Weights
 from flows.operating_points import operating_points
-from flows.rebuild_storage import storage_of_its_own
+from flows.rebuild_storage import remove_rebuild, storage_of_its_own
 from flows.reproduce import in_words, reproduce
 from flows.retrain import retrain
 from flows.runs import delete_runs
@@ -148,21 +148,35 @@ class TestReproduce:
         self, checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("KP_STORAGE", str(tmp_path))
+        killed = []
 
-        def killed(workspace: Workspace) -> Path:
-            left = storage_of_its_own(workspace)
-            left.__enter__()
+        def begun(workspace: Workspace) -> Path:
+            killed.append(storage_of_its_own(workspace))
+            killed[-1].__enter__()
             folder = tmp_path / str(workspace.shared_runs)
             folder.mkdir(parents=True)
             return folder
 
         with Workspace.create(checkout, "rebuild") as workspace:
-            first = killed(workspace)
-            second = killed(workspace)
+            first = begun(workspace)
+            second = begun(workspace)
             assert (first.exists(), second.exists(), workspace.storage.exists()) == (False, True, True)
         assert any(line.startswith("rebuild: deleted") for line in delete_runs(checkout, ["rebuild"]))
         assert not second.exists()
         assert not workspace.storage.exists()
+
+    @pytest.mark.parametrize("note", ["", "rebuild", "../runs", "rebuild-/../../runs"])
+    def test_a_note_that_was_cut_off_removes_nothing_in_the_shared_storage(
+        self, checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, note: str
+    ) -> None:
+        monkeypatch.setenv("KP_STORAGE", str(tmp_path))
+        for folder in (tmp_path / "runs", tmp_path / "rebuilds" / "rebuild", checkout / ".runs" / "rebuild.storage"):
+            folder.mkdir(parents=True)
+        (checkout / ".runs" / "rebuild.storage" / "shared").write_text(note)
+        remove_rebuild(checkout, "rebuild")
+        assert not (checkout / ".runs" / "rebuild.storage").exists()
+        assert (tmp_path / "runs").exists()
+        assert (tmp_path / "rebuilds" / "rebuild").exists()
 
     def test_a_difference_is_stated(self, compared: Any, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Another seed than the registered one, as if the environment had changed the result."""
