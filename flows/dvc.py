@@ -82,6 +82,9 @@ def _explained(words: Sequence[str], done: Completed, folder: Path) -> Exception
     what = f"`dvc {' '.join(words)}` failed"
     reason = errors_of(text)
     if "No space left on device" in text or "Disk quota exceeded" in text:
+        if words[0] == "push":
+            remedy = "free some space there (`dvc remote list` says where), or name another remote; the bytes stay in the cache"
+            return UserError(f"{what}: no space left at the DVC remote", remedy)
         return UserError(f"{what}: no space left on the disk", "free some space (`kp gc` lists what runs hold)")
     if "no remote specified" in text:
         return UserError(

@@ -10,7 +10,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from fault_tools import Kp, flow_states, git, leftovers_in, processes_in, server_address, tiny, wait_until_nothing_runs
+from fault_tools import (
+    Kp,
+    flow_states,
+    git,
+    leftovers_in,
+    processes_in,
+    server_address,
+    small_disk,
+    tiny,
+    wait_until_nothing_runs,
+)
 
 from flows import registry
 from flows.reconcile import crash_the_dead
@@ -77,6 +87,13 @@ def test_dvc_remote_down_during_push(checkout: Path, origin: Path) -> None:
         (checkout / ".storage").unlink()
     assert "check that the DVC remote can be reached" in log
     assert registry.champion(checkout, NAME) is not None
+    assert NAME not in git(origin, "for-each-ref")
+
+
+def test_dvc_remote_full_during_push(checkout: Path, origin: Path) -> None:
+    with small_disk(checkout / ".storage", megabytes=0.1):
+        log = start(checkout).end(2)
+    assert "no space left at the DVC remote" in log
     assert NAME not in git(origin, "for-each-ref")
 
 
