@@ -56,10 +56,11 @@ def test_two_workers_learn_what_this_process_does_alone(data, whole, tmp_path):
 
 
 def test_killed_workers_are_replaced_and_the_bytes_are_the_same(data, whole, tmp_path):
-    summary = go(data, tmp_path, {"events": [["kill", 1, 1, 1], ["kill", 3, 2, 0]]})
+    """After the first epoch and after the best, which have a checkpoint however slow the disk is."""
+    summary = go(data, tmp_path, {"events": [["kill", 1, 1, 1], ["kill", 2, 2, 0]]})
     assert summary["epochs"] == 4
     starts = [event for event in events(tmp_path) if event["event"] == "start"]
-    assert [event["resumed_from"] for event in starts] == [0, 1, 3]
+    assert [event["resumed_from"] for event in starts] == [0, 1, 2]
     assert weights(tmp_path) == weights(whole)
 
 
