@@ -12,7 +12,7 @@ from pathlib import Path
 
 from flows.repository import training_storage
 from kpmodels.errors import UserError
-from kpmodels.training.identity import run_lock
+from kpmodels.run_lock import run_lock
 
 
 @dataclass(frozen=True)

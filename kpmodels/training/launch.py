@@ -16,8 +16,9 @@ from kpmodels.config import Experiment
 from kpmodels.data.needed import needed_ids
 from kpmodels.data.store import DatasetStore, open_dataset
 from kpmodels.errors import UserError
+from kpmodels.run_lock import run_lock
 from kpmodels.training.cluster import WORKER_ENVIRONMENT, ray_session, runtime_env
-from kpmodels.training.identity import Identity, claim, identify, run_lock, run_name
+from kpmodels.training.identity import Identity, claim, identify, run_name
 from kpmodels.training.job import MODEL, Build, Job, read_failure, real_parts
 from kpmodels.training.progress import Follower, ProgressLog
 from kpmodels.training.state import RunState, newest_state

@@ -10,7 +10,7 @@ import pytest
 
 from flows.collect import collect
 from flows.trainings import delete_trainings, list_trainings
-from kpmodels.training.identity import run_lock
+from kpmodels.run_lock import run_lock
 
 DAY = 86400.0
 

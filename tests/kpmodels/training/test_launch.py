@@ -8,7 +8,8 @@ from toys import build_toys, write_dataset
 
 from kpmodels.config import parse_experiment
 from kpmodels.errors import UserError
-from kpmodels.training.identity import code_hash, identify, relevant_options, run_lock, run_name
+from kpmodels.run_lock import run_lock
+from kpmodels.training.identity import code_hash, identify, relevant_options, run_name
 from kpmodels.training.launch import train
 
 BASE = {"epochs": 3, "batch_size": 6, "workers": 0, "threads": 1, "validate_every": 1}
