@@ -138,8 +138,10 @@ def end_group(child: subprocess.Popen[bytes], grace: float = GRACE_SECONDS, inte
 
     With `interrupt`, SIGINT comes before, and so many seconds to follow it. Never raises for a dead one.
     """
-    signs = ((signal.SIGINT, interrupt), (signal.SIGTERM, grace), (signal.SIGKILL, 5.0))
-    for sign, patience in signs[0 if interrupt else 1 :]:
+    signs = [(signal.SIGTERM, grace), (signal.SIGKILL, 5.0)]
+    if interrupt:
+        signs.insert(0, (signal.SIGINT, interrupt))
+    for sign, patience in signs:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, sign)
         deadline = time.monotonic() + patience

@@ -45,26 +45,24 @@ def print_data_versions(repository: Path) -> None:
 
 def _print(heading: Sequence[str], rows: Sequence[Sequence[str]], when_empty: str) -> None:
     """One line per row for a pipe; a terminal's lines are wrapped, and nothing is cut."""
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     print(as_text(heading, rows, width) if rows else when_empty)
 
 
-def as_text(heading: Sequence[str], rows: Sequence[Sequence[str]], width: int = 0) -> str:
+def as_text(heading: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:
     """Columns of a table whose last holds a text of any length.
 
     Args:
         width: Letters in a line; the text is wrapped in its column, or below the row where that leaves too little room.
-            0: a line takes what a row needs.
     """
     *widths, _ = (max(map(len, column)) for column in zip(heading, *rows, strict=True))
-    start = sum(widths) + len(GAP) * len(widths)
-    beside = width == 0 or width - start >= NARROW
-    lines = []
-    for row in (heading, *rows):
-        *cells, text = row
-        first = GAP.join(cell.ljust(size) for cell, size in zip(cells, widths, strict=True))
-        indent = " " * (start if beside else len(GAP))
-        wrapped = textwrap.wrap(text, width - len(indent)) if width else [text]
-        below = [indent + line for line in wrapped]
-        lines += [(first + GAP + below[0].lstrip(), *below[1:]) if beside and below else (first, *below)]
-    return "\n".join(line.rstrip() for block in lines for line in block)
+    start = " " * (sum(widths) + len(GAP) * len(widths))
+    blocks = []
+    for *cells, text in (heading, *rows):
+        first = "".join(cell.ljust(size) + GAP for cell, size in zip(cells, widths, strict=True))
+        if width - len(start) >= NARROW:
+            block = textwrap.fill(text, width, initial_indent=first, subsequent_indent=start) or first
+        else:
+            block = f"{first.rstrip()}\n{textwrap.fill(text, width, initial_indent=GAP, subsequent_indent=GAP)}"
+        blocks.append(block.rstrip())
+    return "\n".join(blocks)
